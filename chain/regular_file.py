@@ -53,12 +53,6 @@ def refuse_to_overwrite(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path} exists: --force replaces it, or choose another name")
 
 
-def file_in_the_way(folder: Path) -> Path | None:
-    """Return what is there instead of a folder or of one that it is in; None if it may be made."""
-    found = next((each for each in (folder, *folder.parents) if os.path.exists(each)), None)  # noqa: PTH110 - no error for what may not be read
-    return found if found is not None and not os.path.isdir(found) else None  # noqa: PTH112
-
-
 def check_sqlite_files(database: Path) -> None:
     """Refuse anything but regular files where SQLite would open some: it waits for a pipe.
 

@@ -22,6 +22,7 @@ from chain.consensus.params import NETWORKS, Params
 from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_categories
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import UsageError
+from chain.folder_path import expanded, file_in_the_way
 from chain.gossip.seeds import DnsSeed, Seed
 from chain.gossip.wire.address import parse_address
 from chain.near_names import did_you_mean
@@ -34,7 +35,6 @@ from chain.network_file import (
     load_seeds,
 )
 from chain.primitives.address import AddressError, address_script
-from chain.regular_file import file_in_the_way
 from chain.seed_text import SeedTextError, is_dns_name, parse_seeds
 from chain.text_file import TextFileError, read_toml, shown_path
 
@@ -177,10 +177,9 @@ class _Sources(BaseSettings):
 def _expanded(datadir: Path | str) -> Path:
     """Return a folder with its leading ~ or ~USER replaced. Raises SettingsError."""
     try:
-        return Path(datadir).expanduser()
-    except RuntimeError as error:
-        hint = f"a folder of that name is ./{datadir}"
-        raise SettingsError(f"setting datadir: {datadir}: no such user; {hint}") from error
+        return expanded(datadir)
+    except UsageError as error:
+        raise SettingsError(f"setting datadir: {error}") from error
 
 
 def _config_in(folder: Path) -> dict[str, Any]:

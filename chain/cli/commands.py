@@ -11,7 +11,7 @@ import sys
 import time
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -33,27 +33,21 @@ from chain.cli.command_flags import (
     RpcAuth,
     Threads,
 )
-from chain.cli.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
+from chain.cli.command_output import FailedError, show_result
 from chain.cli.command_output import failing as _failing
 from chain.cli.command_output import show as _show
 from chain.cli.network_commands import network_app
 from chain.cli.result_text import (
     check_lines,
+    counted,
     export_lines,
     import_lines,
-    scenario_lines,
-    scenarios_verdict,
-    simulation_lines,
 )
 from chain.cli.sample_config import SampleConfig
+from chain.cli.simulate_command import simulate
 from chain.errors import ShownError
-from chain.regular_file import refuse_to_overwrite
 from chain.settings import Settings, load_settings
-from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
-
-if TYPE_CHECKING:
-    from chain.simulator.scenarios.catalogue import ScenarioRequest
 
 _EXIT_CODES: Final = (
     "Exit codes: 0 done; 1 failed; 2 wrong flag or setting; 3 the database has another groat's "
@@ -98,10 +92,6 @@ def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
     except ShownError:  # a wrong flag is said when the command runs
         return []
     return [name for name in names if name.startswith(incomplete)]
-
-
-def _scenarios(incomplete: str) -> list[str]:
-    return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
 
 
 @app.callback(invoke_without_command=True)
@@ -319,7 +309,7 @@ def import_(  # noqa: PLR0913
         show_result(result, import_lines, as_json=as_json)
         if result["refused"]:
             raise FailedError(
-                f"{result['refused']} blocks refused, first {result['first_refusal']}"
+                f"{counted(result['refused'], 'block')} refused, first {result['first_refusal']}"
             )
 
 
@@ -358,7 +348,9 @@ def check(
         result = offline.check(settings)
         show_result(result, check_lines, as_json=as_json)
         if result["problem_count"]:
-            raise FailedError(f"the ledger is damaged: {result['problem_count']} problems")
+            raise FailedError(
+                f"the ledger is damaged: {counted(result['problem_count'], 'problem')}"
+            )
 
 
 @app.command(cls=Command)
@@ -462,104 +454,7 @@ def rpc(  # noqa: PLR0913
     raise typer.Exit(code)
 
 
-@app.command(cls=Command)
-def simulate(  # noqa: PLR0913
-    *,
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=2,
-            max=NODES_MAX,
-            help=f"How many, 2 to {NODES_MAX}; default 20, or the scenario's.",
-        ),
-    ] = None,
-    blocks: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=100_000,
-            help="How many are mined; default 20, or the scenario's.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Equal seeds give equal runs.")] = 1,
-    scenario: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"One of {', '.join(SCENARIOS)}, or all.",
-            autocompletion=_scenarios,
-        ),
-    ] = None,
-    small: Annotated[
-        bool, typer.Option("--small", help="The scenario's small size: a few seconds.")
-    ] = False,
-    shrink: Annotated[
-        bool, typer.Option("--shrink", help="If one fails, look for a smaller run that fails.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Plot how blocks spread.")
-    ] = None,
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Simulate a network of many nodes in one thread, and show how blocks spread.
-
-    With --scenario, run one with faults or an attack, and show whether its requirements hold.
-    """
-    from chain.simulator.plot import draw_spread
-    from chain.simulator.scenarios.catalogue import ScenarioRequest
-    from chain.simulator.simulate import simulate as run_simulation
-
-    if scenario is not None:
-        _play(
-            scenario,
-            ScenarioRequest(nodes, blocks, seed, small=small, shrinks=shrink),
-            as_json=as_json,
-        )
-        return
-    if blocks == 0:
-        raise typer.BadParameter("at least one block")
-    if plot is not None and not plot.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--plot: there is no folder {plot.absolute().parent}")
-    if plot is not None:
-        with _failing():
-            refuse_to_overwrite(plot, force=force)
-    with working(f"simulating {nodes or 20} nodes, {blocks or 20} blocks"):
-        report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
-    if plot is not None:
-        with _failing():
-            draw_spread(spread_ms, plot)
-    show_result(dataclasses.asdict(report), simulation_lines, as_json=as_json)
-    if not report.converged:
-        raise typer.Exit(EXIT_FAILED)
-
-
-def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
-    """Run one scenario or all, one line or table for each; fail if any fails."""
-    from chain.simulator.scenarios.catalogue import ScenarioError, play_all
-
-    played: list[str] = []
-    failed: list[str] = []
-    try:
-        outcomes = play_all(names, request)
-        while True:
-            with working(f"simulating {names}, run {len(played) + 1}"):
-                outcome = next(outcomes, None)
-            if outcome is None:
-                break
-            show_result(dataclasses.asdict(outcome), scenario_lines, as_json=as_json)
-            played.append(outcome.scenario)
-            if not outcome.holds:
-                failed.append(outcome.scenario)
-    except ScenarioError as error:
-        sys.stderr.write(f"groat: {error}\n")
-        raise typer.Exit(EXIT_USAGE) from None
-    if not as_json:
-        sys.stdout.write(scenarios_verdict(played, failed) + "\n")
-    if failed:
-        raise typer.Exit(EXIT_FAILED)
+app.command(cls=Command)(simulate)
 
 
 @app.command(name="version", cls=Command)

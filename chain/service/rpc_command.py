@@ -123,7 +123,7 @@ def is_url_found(settings: Settings, given: str | None) -> bool:
 def rpc_login(settings: Settings, user: str | None, cookie: Path | None) -> Login:
     """Return the login: a user with the password from standard input, or a cookie file."""
     if user is not None and cookie is not None:
-        raise UsageError("either --user or --cookie")
+        raise UsageError("--user and --cookie exclude each other")
     if user is None:
         return cookie_login(cookie or settings.folder / COOKIE_NAME)
     password = _password()

@@ -52,7 +52,9 @@ def test_a_node_whose_port_is_taken_leaves_nothing(tmp_path, flag):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("flags", [["--database", "mysql://x"], ["--take-over"]])
+@pytest.mark.parametrize(
+    "flags", [["--database", "mysql://x"], ["--database", "sqlite://"], ["--take-over"]]
+)
 def test_a_node_refuses_its_database_before_the_first_log_line(tmp_path, flags):
     done = _groat("node", "--network", "regtest", "--datadir", tmp_path / "data", *flags)
     assert done.exit_code == 2

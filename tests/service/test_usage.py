@@ -139,9 +139,18 @@ def test_a_wrong_flag_is_one_line_in_plain_words(lines_of, words, line):
         (["mine", "--node", "foo", "--address", "x", "--cookie", "c"], "'foo' is not an http"),
         (["node", "--network", "regtst"], "did you mean regtest?"),
         (["node", "--debug", "mepool"], "did you mean mempool?"),
-        (["node", "--rpc-auth", "foo", "--network", "regtest"], "rpc-auth must be USER:SALT$HMAC"),
+        (
+            ["node", "--rpc-auth", "foo", "--network", "regtest"],
+            "setting rpc_auth: must be USER:SALT$HMAC",
+        ),
+        (
+            ["node", "--database", "/x/y.db"],
+            "a file is sqlite:////PATH, PostgreSQL postgresql+psycopg",
+        ),
+        (["bench", "miner", "--seconds", "0"], "--seconds: must be 0.1 or more"),
+        (["rpc", "--user", "x", "--cookie", "y", "help"], "--user and --cookie exclude each other"),
         (["simulate", "--scenario", "stedy"], "did you mean steady?"),
-        (["rpc", "--api", "http://a@b", "getblockcount"], "no user or password in the URL"),
+        (["rpc", "--api", "http://a@b", "getblockcount"], "the URL has a user or password"),
         (["rpc"], "no method: name one"),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from wallet.amounts import groat_text
-from wallet.errors import FileError
+from wallet.errors import FileError, InputError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
@@ -103,6 +103,9 @@ def create(common: Common, flags: CreateFlags) -> None:
     session = Session(common)
     _refuse_existing(session)
     if flags.descriptor:
+        if flags.no_password or flags.ask_passphrase:
+            flag = "--ask-passphrase" if flags.ask_passphrase else "--no-password"
+            raise InputError(f"--descriptor and {flag} exclude each other: it has no keys to guard")
         _create_watching(session, flags.descriptor)
         return
     words = new_words(flags.words)
@@ -209,6 +212,8 @@ def password(common: Common, flags: PasswordFlags) -> None:
     """
     session = Session(common)
     if flags.new_password_fd is not None:
+        if flags.no_password:
+            raise InputError("--no-password and --new-password-fd exclude each other")
         check_descriptor("--new-password-fd", flags.new_password_fd)
     if session.folder.key_file().is_watch_only:
         raise FileError("this is a watch-only wallet: it has no keys that a password could guard")

@@ -11,7 +11,7 @@ from chain.endpoint import PORT_MAX
 from chain.ledger.errors import DatabaseURLError
 from chain.text_file import shown_path
 
-_FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
+_FORMS: Final = "a file is sqlite:////PATH, PostgreSQL postgresql+psycopg://USER@HOST:PORT/NAME"
 _POSTGRESQL_NAMES: Final = ("postgresql", "postgres")  # of URLs without a driver, as libpq has them
 _POSTGRESQL: Final = "postgresql+psycopg"  # psycopg 3, the only driver of those that is used
 # The driver's own arguments, not the server's: with some, a transaction would be none.
@@ -51,7 +51,7 @@ def database_url(database: Database) -> URL:
         backend = url.get_backend_name()
     except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
         shown = _without_password(database)
-        raise DatabaseURLError(f"{shown!r} is not a database URL: write it as {_FORM}") from error
+        raise DatabaseURLError(f"{shown!r} is not a database URL: {_FORMS}") from error
     if url.port is not None and not 0 < url.port <= PORT_MAX:
         raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
     if backend not in {"sqlite", *_POSTGRESQL_NAMES}:

@@ -120,6 +120,34 @@ def test_a_descriptor_of_the_new_password_that_is_not_open_is_named(cli):
     assert error == "--new-password-fd 99: no such file descriptor is open"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "password --no-password --new-password-fd 0",
+        "create --descriptor x --no-password",
+        "create --descriptor x --ask-passphrase",
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(cli, words):
+    if words.startswith("password"):
+        cli.run("create", "--no-password")
+    assert "exclude each other" in cli.error(*words.split(), code=2)
+
+
+@pytest.mark.parametrize("text", ["x", "00", "0" * 63])
+def test_a_broadcast_of_no_transaction_needs_no_node_to_be_refused(offline, text):
+    offline.run("create", "--no-password")
+    assert "not a transaction in hex" in offline.error("broadcast", text, code=2)
+
+
+def test_the_wallet_takes_a_tilde_in_the_data_directory_as_the_node_does(cli, monkeypatch):
+    monkeypatch.setenv("HOME", str(cli.datadir))
+    cli.json("create", "--no-password", "--datadir", "~/data")
+    assert (cli.datadir / "data/regtest/wallets/default").is_dir()
+    error = cli.error("list", "--datadir", "~nosuchuser/x", code=2)
+    assert error.startswith("--datadir ~nosuchuser/x: no such user; a folder of that name is ./~no")
+
+
 @pytest.mark.parametrize("command", ["list", "balance", "create --no-password", "info"])
 @pytest.mark.parametrize(("place", "datadir"), [("a", "a"), ("a", "a/b/c"), ("a/regtest", "a")])
 def test_a_file_in_place_of_the_data_directory_is_refused_by_every_command(
