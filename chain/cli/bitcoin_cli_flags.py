@@ -1,6 +1,5 @@
 """Flags of bitcoin-cli that `groat rpc` has under another name, or another command instead."""
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 from chain.usage import Command, FlagError
@@ -45,24 +44,20 @@ class RpcCommand(Command):
     """`groat rpc`: names what stands for a flag of bitcoin-cli."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
-        """Look for flags of bitcoin-cli before the method, and parse. Raises typer's errors."""
-        for word in self._flags_before_method(ctx, args):
-            flag = word.split("=")[0]
-            name = flag.lstrip("-").removeprefix("no")  # Core's -noNAME is -NAME=0
-            name = name if name in _INSTEAD else flag.lstrip("-")
-            if name in _INSTEAD and flag not in self._options(ctx):
-                raise FlagError(f"{flag} is bitcoin-cli's: use {_INSTEAD[name]}", ctx)
-        return super().parse_args(ctx, args)
-
-    def _flags_before_method(self, ctx: Any, args: list[str]) -> Iterator[str]:  # noqa: ANN401
-        """Yield the flags before the method, without the values of groat's own."""
-        options, words = self._options(ctx), iter(args)
+        """Look for flags of bitcoin-cli, up to a --, and parse. Raises typer's errors."""
+        takes_value, is_before = self._options(ctx), True  # the method
+        words = iter(args)
         for word in words:
-            if not word.startswith("-") or word in {"-", "--"}:
-                return
-            yield word
-            if options.get(word, False):
+            if word == "--":
+                break
+            flag = word.split("=")[0]
+            name = _known(flag)
+            if name is not None and flag not in takes_value and (is_before or _is_no_value(flag)):
+                raise FlagError(f"{flag} is bitcoin-cli's: use {_INSTEAD[name]}", ctx)
+            if is_before and takes_value.get(word, False):
                 next(words, None)
+            is_before = is_before and word.startswith("-")
+        return super().parse_args(ctx, args)
 
     def _options(self, ctx: Any) -> dict[str, bool]:  # noqa: ANN401 - typer's own type
         """Return groat's own flags, and whether the next word is their value."""
@@ -72,3 +67,15 @@ class RpcCommand(Command):
             for name in parameter.opts
             if name.startswith("-")
         }
+
+
+def _known(flag: str) -> str | None:
+    """Return the name of a flag of bitcoin-cli, such as regtest for -regtest or -noregtest."""
+    name = flag.lstrip("-")
+    found = (each for each in (name, name.removeprefix("no")) if each in _INSTEAD)
+    return next(found, None) if flag.startswith("-") else None
+
+
+def _is_no_value(flag: str) -> bool:
+    """Return whether no argument of a method looks like this: -regtest, but not -h or --named."""
+    return not flag.startswith("--") and len(flag) > len("-h")

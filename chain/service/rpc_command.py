@@ -46,7 +46,10 @@ _IN_WARMUP: Final = -28  # Bitcoin Core's RPC_IN_WARMUP
 _INDENT: Final = "  "
 _OPENERS: Final = ("{", "[", '"')  # nobody means text that begins so
 # Flags that are often written after the method; no argument looks like them.
-_FLAGS: Final = frozenset({"--network", "--datadir", "--api", "--named", "--stdin", "--help"})
+_FLAGS: Final = frozenset(
+    {"--network", "--datadir", "--api", "--named", "--stdin", "--help", "--user", "--cookie"}
+    | {"--rpc-wait", "--rpc-wait-timeout"}
+)
 _POSITIONAL: Final = "args"  # among named arguments: the first ones, in order
 
 

@@ -1,5 +1,8 @@
 """What bitcoin-cli's users type is answered with groat's word for it."""
 
+import http.server
+import threading
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -47,6 +50,18 @@ def test_a_call_without_an_answer_or_a_login_names_the_address_that_was_given(tm
     assert "cookie" not in said
 
 
+def test_https_where_plain_http_is_spoken_is_named(tmp_path):
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"https://127.0.0.1:{server.server_port}"
+    (tmp_path / "cookie").write_text("user:password")
+    code, said = _rpc(tmp_path, "--api", url, "--cookie", str(tmp_path / "cookie"))
+    server.shutdown()
+    server.server_close()
+    assert code == 1
+    assert f"no answer from {url} (TLS failed: plain HTTP is spoken there)" in said
+
+
 def test_a_user_without_a_password_is_told_that_it_is_missing(tmp_path):
     assert _rpc(tmp_path, "--user", "x") == (
         2,
@@ -78,7 +93,8 @@ def test_a_build_that_is_none_is_a_wrong_flag():
 )
 @pytest.mark.parametrize("before", [[], ["--network", "regtest"], ["--named", "--api=[::1]:1"]])
 def test_a_flag_of_bitcoin_cli_names_what_stands_for_it(before, flag, instead):
-    done = CliRunner().invoke(app, ["rpc", *before, flag, "getblockcount"])
+    words = [flag, "getblockcount"] if before or flag.startswith("--") else ["echo", "x", flag]
+    done = CliRunner().invoke(app, ["rpc", *before, *words])
     name = flag.split("=")[0]
     assert (done.exit_code, done.stderr) == (
         2,
