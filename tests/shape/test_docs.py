@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chain.consensus.params import NETWORKS
 from scripts.lib import package_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,25 @@ def test_every_test_that_a_page_names_is_there(page):
         for name in re.findall(r"(?m)^(?:async )?def (test_\w+)", file.read_text())
     }
     assert sorted(named - there) == []
+
+
+def test_the_table_of_networks_has_the_values_of_the_code():
+    page = (ROOT / "docs" / "consensus.md").read_text().split("## Networks")[1]
+    rows = {
+        row[0]: row[1:] for row in re.findall(r"(?m)^\| (.+?) \|" + r" (.+?) \|" * 4 + "$", page)
+    }
+    networks = [NETWORKS[name] for name in ("main", "test", "devnet", "regtest")]
+    for title, value in (
+        ("magic", lambda p: p.magic.hex()),
+        ("bech32 prefix", lambda p: p.bech32_prefix),
+        ("BIP44 coin type", lambda p: p.bip44_coin_type),
+        ("easiest target", lambda p: f"{p.target_limit_bits:08x}"),
+        ("block spacing", lambda p: f"{p.spacing_s} s"),
+        ("blocks until a coinbase's coins can be spent", lambda p: p.coinbase_maturity_blocks),
+        ("header at most this far ahead of the clock", lambda p: f"{p.header_ahead_s_max} s"),
+    ):
+        shown = [re.sub(r" \(Bitcoin's\)|[()]", "", text) for text in rows[title]]
+        assert shown == [str(value(params)) for params in networks], title
 
 
 def pages() -> list[Path]:
