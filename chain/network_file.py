@@ -8,7 +8,7 @@ from typing import Any, Final
 from chain.consensus.errors import InvalidError
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_work
-from chain.consensus.params import Params, ParamsError, params_from_document
+from chain.consensus.params import NETWORKS, Params, ParamsError, params_from_document
 from chain.endpoint import PORT_MAX, Endpoint, is_port
 from chain.errors import UsageError
 from chain.seed_text import SeedTextError, parse_seeds
@@ -42,6 +42,16 @@ def network_names(incomplete: str) -> list[str]:
     return [name for name in known if name.startswith(incomplete)]
 
 
+def built_in_network(name: str) -> Params:
+    """Return the rules of one of NETWORKS.
+
+    Raises NetworkFileError: its constants were edited so that its genesis block lacks work.
+    """
+    params = NETWORKS[name]
+    _check_genesis(params, f"network {name}", name)
+    return params
+
+
 def load_network_file(path: Path) -> tuple[Params, Ports]:
     """Return the rules and default ports of the network that a TOML file describes.
 
@@ -53,14 +63,23 @@ def load_network_file(path: Path) -> tuple[Params, Ports]:
     try:
         params, ports = params_from_document(document), _ports(document)
         _seeds(document), _worthless(document)  # a mistake in them is one of the file
-        check_header_work(genesis_block(params).header, params)
     except ParamsError as error:
         raise _unusable(path, error) from error
+    _check_genesis(params, f"network file {shown_path(path)}", shown_path(path))
+    return params, ports
+
+
+def _check_genesis(params: Params, subject: str, name: str) -> None:
+    """Check the work of a network's genesis block, which takes microseconds.
+
+    Raises NetworkFileError, whose text begins with `subject`; `name` is what commands call it.
+    """
+    try:
+        check_header_work(genesis_block(params).header, params)
     except InvalidError as error:
         problem = "genesis_nonce does not meet the bits"
-        hint = f"`groat network nonce {shown_path(path)}` finds one that does"
-        raise NetworkFileError(f"network file {shown_path(path)}: {problem}; {hint}") from error
-    return params, ports
+        hint = f"`groat network nonce {name}` finds one that does"
+        raise NetworkFileError(f"{subject}: {problem}; {hint}") from error
 
 
 def load_rules(path: Path) -> Params:

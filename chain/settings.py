@@ -22,13 +22,21 @@ from chain.consensus.params import NETWORKS, Params
 from chain.debug_categories import CATEGORIES, UnknownCategoryError, expand_categories
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.errors import UsageError
+from chain.folder_path import expanded, file_in_the_way
 from chain.gossip.seeds import DnsSeed, Seed
 from chain.gossip.wire.address import parse_address
 from chain.near_names import did_you_mean
-from chain.network_file import PORTS, NetworkFileError, Ports, load_network_file, load_seeds
+from chain.network_file import (
+    PORTS,
+    NetworkFileError,
+    Ports,
+    built_in_network,
+    load_network_file,
+    load_seeds,
+)
 from chain.primitives.address import AddressError, address_script
 from chain.seed_text import SeedTextError, is_dns_name, parse_seeds
-from chain.text_file import TextFileError, read_toml
+from chain.text_file import TextFileError, read_toml, shown_path
 
 __all__ = [
     "LEDGER_NAME",
@@ -169,10 +177,9 @@ class _Sources(BaseSettings):
 def _expanded(datadir: Path | str) -> Path:
     """Return a folder with its leading ~ or ~USER replaced. Raises SettingsError."""
     try:
-        return Path(datadir).expanduser()
-    except RuntimeError as error:
-        hint = f"a folder of that name is ./{datadir}"
-        raise SettingsError(f"setting datadir: {datadir}: no such user; {hint}") from error
+        return expanded(datadir)
+    except UsageError as error:
+        raise SettingsError(f"setting datadir: {error}") from error
 
 
 def _config_in(folder: Path) -> dict[str, Any]:
@@ -222,6 +229,9 @@ def _loaded(flags: Mapping[str, Any]) -> Settings:
         raise SettingsError(_first_problem(error), _first_value(error)) from error
     params, ports = load_network(given.network)
     datadir = _expanded(given.datadir)
+    blocking = file_in_the_way(datadir)
+    if blocking is not None:
+        raise SettingsError(f"setting datadir: {shown_path(blocking)} is not a folder")
     config_file = datadir / CONFIG_NAME
     folder = datadir / params.name
     return Settings(
@@ -294,14 +304,14 @@ def load_network(name: str) -> tuple[Params, Ports]:
 
     Raises SettingsError.
     """
-    if name in NETWORKS:
-        return NETWORKS[name], PORTS[name]
-    if not name.endswith(".toml"):
+    if name not in NETWORKS and not name.endswith(".toml"):
         known = ", ".join(NETWORKS)
         shown = name[:_SHOWN_CHARACTERS_MAX]
         near = did_you_mean(name, NETWORKS)
         raise SettingsError(f"network {shown!r} is not one of {known}, nor a .toml file{near}")
     try:
+        if name in NETWORKS:
+            return built_in_network(name), PORTS[name]
         return load_network_file(Path(name))
     except NetworkFileError as error:
         raise SettingsError(str(error)) from error

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from chain.help_text import help_text
+from chain.near_names import did_you_mean
 from chain.text_file import escaped
 
 # A wrong flag or argument; typer brings this class along or takes click's, by its version.
@@ -39,8 +40,8 @@ _WORDS: Final = tuple(
         (r"^Invalid value for '(.*?)'(?: / '-\w')?: ", r"\1: "),
         (r"^Invalid value: ", ""),
         (r"\bValue error, ", ""),
-        (r"Input should be greater than or equal to (-?\d+).*", r"must be \1 or more"),
-        (r"Input should be less than or equal to (-?\d+).*", r"must be \1 or less"),
+        (r"Input should be greater than or equal to (-?\d+(?:\.\d+)?).*", r"must be \1 or more"),
+        (r"Input should be less than or equal to (-?\d+(?:\.\d+)?).*", r"must be \1 or less"),
         (r"Input should be a valid integer.*", "must be a whole number"),
         (r"Input should be a valid ([^,]+).*", r"must be a \1"),
         (r"Input should be ([^,]+).*", r"must be \1"),
@@ -57,7 +58,7 @@ class Command(TyperCommand):
 
     def make_parser(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types
         """Return typer's parser, which takes negative numbers as arguments."""
-        return _taking_negatives(super().make_parser(ctx))
+        return _naming_whole_words(_taking_negatives(super().make_parser(ctx)))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
         """Look for empty values, and parse. Raises typer's usage errors."""
@@ -72,6 +73,10 @@ class Command(TyperCommand):
 
 class Group(TyperGroup):
     """Commands whose usage errors are one line each on standard error, with exit code 2."""
+
+    def make_parser(self, ctx: Any) -> Any:  # noqa: ANN401 - typer's own types
+        """Return typer's parser."""
+        return _naming_whole_words(super().make_parser(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
         """Look for empty values among the flags before the command, and parse."""
@@ -150,6 +155,39 @@ def _taking_negatives(parser: Any) -> Any:  # noqa: ANN401 - typer's own type
 
     parser.parse_args = parse_masked
     return parser
+
+
+def _naming_whole_words(parser: Any) -> Any:  # noqa: ANN401 - typer's own type
+    """Return the parser, changed to name an unknown `-conf=x` as -conf.
+
+    typer takes it for the short options -c, -o, -n and -f, and says that there is no -c.
+    """
+    parse = parser.parse_args
+
+    def parse_args(args: list[str]) -> Any:  # noqa: ANN401 - typer's own types
+        try:
+            return parse(args=list(args))  # the parser empties the list
+        except FlagError as error:
+            short = getattr(error, "option_name", "")
+            word = _word_of(short, args)
+            if word == short:
+                raise
+            names = [name.removeprefix("--") for name in parser._long_opt]
+            like = did_you_mean(word.removeprefix("-"), names).replace("mean ", "mean --")
+            raise FlagError(f"no such option: {word}{like}") from None
+
+    parser.parse_args = parse_args
+    return parser
+
+
+def _word_of(short: str, args: list[str]) -> str:
+    """Return the first word that begins with a short option, as `-conf=x` with -c, or the option.
+
+    Without what follows a `=`, which may be secret.
+    """
+    if len(short) != len("-c") or short == "--":
+        return short
+    return next((arg.split("=")[0] for arg in args if arg.startswith(short)), short)
 
 
 def _unmasked(value: Any) -> Any:  # noqa: ANN401 - of a flag or argument: a text, several, others

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version as installed_version
 from typing import Annotated, Any, Final
 
@@ -96,58 +96,56 @@ def _start(common: Common, flags: _StartFlags) -> None:
     forbid_dumps()
 
 
-_COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    "create": keys.create,
-    "restore": keys.restore,
-    "list": keys.list_wallets,
-    "export": keys.export,
-    "show-seed": keys.show_seed,
-    "password": keys.password,
-    "info": info.info,
-    "address": address.address,
-    "addresses": addresses.addresses,
-    "balance": history.balance,
-    "history": history.history,
-    "rescan": rescan.rescan,
-    "utxos": history.utxos,
-    "send": send.send,
-    "bump": bump.bump,
-    "cpfp": bump.cpfp,
-    "broadcast": raw.broadcast,
-    "decode": raw.decode,
-    "freeze": coins.freeze,
-    "unfreeze": coins.unfreeze,
-    "label": coins.label,
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A command, and which of the common flags have an effect on it.
+
+    A flag without one is not in the command's help, but accepted.
+    """
+
+    function: Callable[..., None]
+    wallet: bool = True
+    node: bool = True
+    datadir: bool = True
+    password_fd: bool = False  # whether it asks for the wallet's password
+
+    def unused(self) -> frozenset[str]:
+        """Return the names of the common flags without an effect."""
+        effects = {each.name: getattr(self, each.name) for each in fields(self)}
+        return frozenset(name for name, has_effect in effects.items() if has_effect is False)
+
+
+_COMMANDS: Final = {
+    "create": _Entry(keys.create, node=False, password_fd=True),
+    "restore": _Entry(keys.restore, password_fd=True),
+    "list": _Entry(keys.list_wallets, wallet=False, node=False),
+    "export": _Entry(keys.export, node=False),
+    "show-seed": _Entry(keys.show_seed, node=False, password_fd=True),
+    "password": _Entry(keys.password, node=False, password_fd=True),
+    "info": _Entry(info.info),
+    "address": _Entry(address.address),
+    "addresses": _Entry(addresses.addresses),
+    "balance": _Entry(history.balance),
+    "history": _Entry(history.history),
+    "rescan": _Entry(rescan.rescan),
+    "utxos": _Entry(history.utxos),
+    "send": _Entry(send.send, password_fd=True),
+    "bump": _Entry(bump.bump, password_fd=True),
+    "cpfp": _Entry(bump.cpfp, password_fd=True),
+    "broadcast": _Entry(raw.broadcast),
+    "decode": _Entry(raw.decode, wallet=False, node=False, datadir=False),
+    "freeze": _Entry(coins.freeze),
+    "unfreeze": _Entry(coins.unfreeze, node=False),
+    "label": _Entry(coins.label, node=False),
 }
-_PSBT_COMMANDS: Final[dict[str, Callable[..., None]]] = {
-    "create": psbts.create,
-    "show": psbts.show,
-    "sign": psbts.sign,
-    "combine": psbts.combine,
-    "finalize": psbts.finalize,
-    "broadcast": psbts.broadcast,
+_PSBT_COMMANDS: Final = {
+    "create": _Entry(psbts.create),
+    "show": _Entry(psbts.show, node=False),
+    "sign": _Entry(psbts.sign, node=False, password_fd=True),
+    "combine": _Entry(psbts.combine, node=False),
+    "finalize": _Entry(psbts.finalize, node=False),
+    "broadcast": _Entry(psbts.broadcast),
 }
-_NO_NODE: Final = frozenset(
-    {"create", "list", "export", "show-seed", "password", "decode", "unfreeze", "label"}
-    | {"psbt show", "psbt sign", "psbt combine", "psbt finalize"}
-)
-_PASSWORD: Final = frozenset(
-    {"create", "restore", "show-seed", "password", "send", "bump", "cpfp", "psbt sign"}
-)
-
-
-def _unused_flags(path: str) -> frozenset[str]:
-    """Return the common flags that would have no effect on a command."""
-    unused = {"node"} if path in _NO_NODE else set()
-    if path not in _PASSWORD:
-        unused.add("password_fd")
-    if path in {"list", "decode"}:
-        unused.add("wallet")
-    if path == "decode":
-        unused.add("datadir")
-    return frozenset(unused)
-
-
 _psbt = typer.Typer(
     cls=Group,
     no_args_is_help=True,
@@ -155,10 +153,9 @@ _psbt = typer.Typer(
     help="Make, sign and send partially signed transactions (PSBT).",
 )
 app.add_typer(_psbt, name="psbt")
-for _group, _prefix, _commands in ((app, "", _COMMANDS), (_psbt, "psbt ", _PSBT_COMMANDS)):
-    for _name, _command in _commands.items():
-        _unused = _unused_flags(_prefix + _name)
-        _group.command(_name, cls=Command)(with_flags(_command, _unused))
+for _group, _commands in ((app, _COMMANDS), (_psbt, _PSBT_COMMANDS)):
+    for _name, _entry in _commands.items():
+        _group.command(_name, cls=Command)(with_flags(_entry.function, _entry.unused()))
 
 
 if __name__ == "__main__":

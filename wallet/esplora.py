@@ -431,7 +431,7 @@ def _height(each: SeenTransaction) -> int:
 
 def checked_url(url: str) -> str:
     """Return a node's address in its usual form. Raises InputError."""
-    if not url.startswith(("http://", "https://")):
+    if not url.startswith(("http://", "https://")) or "?" in url or "#" in url:
         shown = printable(url)
         raise InputError(
             f"{shown!r} is not the address of a node: write it as http://HOST:PORT/api"

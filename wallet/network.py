@@ -7,6 +7,7 @@ from chain.consensus.params import NETWORKS, Params
 from chain.network_file import (
     PORTS,
     NetworkFileError,
+    built_in_network,
     load_network_file,
     load_ports,
     load_worthless,
@@ -17,14 +18,14 @@ from wallet.errors import InputError, NoDefaultNodeError
 
 def find_network(name: str) -> Params:
     """Return a built-in network, or the one that a file describes. Raises InputError."""
-    if name in NETWORKS:
-        return NETWORKS[name]
-    if not name.endswith(".toml"):
+    if name not in NETWORKS and not name.endswith(".toml"):
         shown = printable(name, 80)
         raise InputError(
             f"no such network: {shown!r}; choose {', '.join(NETWORKS)}, or a FILE.toml"
         )
     try:
+        if name in NETWORKS:
+            return built_in_network(name)
         params, _ = load_network_file(Path(name))
     except NetworkFileError as error:
         raise InputError(str(error)) from None

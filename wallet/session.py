@@ -7,14 +7,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
 
+from chain.errors import UsageError
+from chain.folder_path import expanded, file_in_the_way
 from chain.primitives.extended_key import ExtendedKey
-from wallet.data_folder import default_datadir
+from chain.text_file import shown_path
+from wallet.data_folder import default_datadir, wallets_path
 from wallet.errors import (
     FileError,
+    InputError,
     NetworkError,
     NodeAwayError,
     NodeDownError,
@@ -32,7 +37,7 @@ from wallet.history.dropped import numbers, remember
 from wallet.history.scan import LOOK_AHEAD, Scan, Start, book_as_of, scan
 from wallet.keys.account import Account, Keychain, account_key
 from wallet.keys.keyfile import DAMAGED
-from wallet.keys.passwords import ask_password
+from wallet.keys.passwords import ask_password, check_descriptor
 from wallet.keys.secret import Secret
 from wallet.network import are_coins_worthless, find_network, local_node
 from wallet.standard_input import StandardInput
@@ -82,7 +87,12 @@ class Session:
         self.common = common
         self.network = common.network or NETWORK_DEFAULT
         self.params = find_network(self.network)
-        self.datadir = common.datadir or default_datadir()
+        self.datadir = _data_folder(common.datadir)
+        blocking = file_in_the_way(wallets_path(self.datadir, self.params.name))
+        if blocking is not None:
+            raise InputError(f"{shown_path(blocking)} is not a folder: choose another by --datadir")
+        if common.password_fd is not None:
+            check_descriptor("--password-fd", common.password_fd)
         name = DEFAULT_NAME if common.wallet is None else common.wallet
         self.is_worthless = are_coins_worthless(self.params, self.network)
         self.folder: WalletFolder = wallet_folder(
@@ -321,3 +331,11 @@ def _start(state: State, options: ScanOptions) -> Start:
         options.since,
         max(options.ahead, LOOK_AHEAD if is_first else 0),
     )
+
+
+def _data_folder(given: Path | None) -> Path:
+    """Return the data directory, as the node takes it. Raises InputError."""
+    try:
+        return default_datadir() if given is None else expanded(given)
+    except UsageError as error:
+        raise InputError(f"--datadir {error}") from None

@@ -1,13 +1,14 @@
 """Flags and arguments that several `groat` commands have."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from chain.debug_categories import CATEGORIES
 from chain.help_text import COMMON_FLAGS
 from chain.network_file import network_names
+from chain.usage import Command, FlagError
 
 LOG_FLAGS: Final = "Log"  # a heading of help
 
@@ -70,3 +71,21 @@ Debug = Annotated[
 HostPort = typer.Option(
     metavar="HOST:PORT", help="Where the node's API listens; default the running node's."
 )
+# What other commands take as a flag, and where `groat mine` has it from.
+_NOT_OF_MINE: Final = {
+    "--api": "--node URL names the node",
+    "--datadir": "--cookie DATADIR/NETWORK/.cookie is the login of a node on this machine",
+    "--network": "the network is that of the node at --node",
+}
+
+
+class MineCommand(Command):
+    """`groat mine`: says where it has from what other commands take as a flag."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
+        """Look for flags of other commands, and parse. Raises typer's usage errors."""
+        for word in args:
+            flag = word.split("=")[0]
+            if flag in _NOT_OF_MINE:
+                raise FlagError(f"no such option: {flag}; {_NOT_OF_MINE[flag]}", ctx)
+        return super().parse_args(ctx, args)

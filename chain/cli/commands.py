@@ -11,7 +11,7 @@ import sys
 import time
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import typer
 
@@ -28,38 +28,40 @@ from chain.cli.command_flags import (
     Force,
     HostPort,
     Json,
+    MineCommand,
     Network,
     RpcAuth,
     Threads,
 )
-from chain.cli.command_output import EXIT_FAILED, EXIT_USAGE, FailedError, show_result, working
+from chain.cli.command_output import FailedError, show_result
 from chain.cli.command_output import failing as _failing
 from chain.cli.command_output import show as _show
 from chain.cli.network_commands import network_app
 from chain.cli.result_text import (
     check_lines,
+    counted,
     export_lines,
     import_lines,
-    scenario_lines,
-    scenarios_verdict,
-    simulation_lines,
 )
 from chain.cli.sample_config import SampleConfig
+from chain.cli.simulate_command import simulate
 from chain.errors import ShownError
-from chain.regular_file import refuse_to_overwrite
 from chain.settings import Settings, load_settings
-from chain.simulator.choices import NODES_MAX, SCENARIOS
 from chain.usage import Command, Group
 
-if TYPE_CHECKING:
-    from chain.simulator.scenarios.catalogue import ScenarioRequest
+_EXIT_CODES: Final = (
+    "Exit codes: 0 done; 1 failed; 2 wrong flag or setting; 3 the database has another groat's "
+    "schema (serve); 130 interrupted. `groat rpc` ends with 1 if there was no answer, and after an "
+    "error of the node with its code without the sign, modulo 256: -5 gives 5, -32601 gives 89."
+)
 
 app = typer.Typer(
     name="groat",
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="A full node of the groat network. Exit codes: 0 done, 1 failed, 2 wrong flag or setting.",
+    help="A full node of the groat network.",
+    epilog=_EXIT_CODES,
 )
 app.add_typer(bench_app, name="bench")
 app.add_typer(network_app, name="network")
@@ -90,10 +92,6 @@ def _methods(ctx: typer.Context, incomplete: str) -> list[str]:
     except ShownError:  # a wrong flag is said when the command runs
         return []
     return [name for name in names if name.startswith(incomplete)]
-
-
-def _scenarios(incomplete: str) -> list[str]:
-    return [name for name in (*SCENARIOS, "all") if name.startswith(incomplete)]
 
 
 @app.callback(invoke_without_command=True)
@@ -229,7 +227,8 @@ def serve(  # noqa: PLR0913 - one parameter a flag
 ) -> None:
     """Serve the API from the database of a node, until SIGINT or SIGTERM.
 
-    Exit code 3: the database has another groat's schema.
+    Exit codes: 0 after a signal; 1 failed; 2 wrong flag or setting; 3 the database has another
+    groat's schema.
     """
     settings = _settings(
         network=network,
@@ -246,7 +245,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag
         asyncio.run(run_reader(settings))
 
 
-@app.command(cls=Command)
+@app.command(cls=MineCommand)
 def mine(  # noqa: PLR0913
     *,
     node: Annotated[str, typer.Option(metavar="URL", help="The JSON-RPC URL of a node.")],
@@ -266,7 +265,10 @@ def mine(  # noqa: PLR0913
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM."""
+    """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM.
+
+    The network is the node's: --address must be one of it.
+    """
     from chain.service.miner.miner_command import MinePlan, login_of
     from chain.service.miner.miner_command import mine as mine_for
 
@@ -307,7 +309,7 @@ def import_(  # noqa: PLR0913
         show_result(result, import_lines, as_json=as_json)
         if result["refused"]:
             raise FailedError(
-                f"{result['refused']} blocks refused, first {result['first_refusal']}"
+                f"{counted(result['refused'], 'block')} refused, first {result['first_refusal']}"
             )
 
 
@@ -346,7 +348,9 @@ def check(
         result = offline.check(settings)
         show_result(result, check_lines, as_json=as_json)
         if result["problem_count"]:
-            raise FailedError(f"the ledger is damaged: {result['problem_count']} problems")
+            raise FailedError(
+                f"the ledger is damaged: {counted(result['problem_count'], 'problem')}"
+            )
 
 
 @app.command(cls=Command)
@@ -427,7 +431,9 @@ def rpc(  # noqa: PLR0913
     """Call a JSON-RPC method of a running node, as bitcoin-cli does.
 
     Flags go before the method. An argument that the method takes as text is sent as it is, any
-    other one is JSON. An error of the node is printed with its code, whose size is the exit status.
+    other one is JSON. After an error of the node, the exit code is the error's without the sign,
+    modulo 256, as bitcoin-cli's is (-5 gives 5, -32601 gives 89); 1 if there was no answer, 2 for a
+    wrong flag.
     """
     from chain.service import rpc_command
 
@@ -448,104 +454,7 @@ def rpc(  # noqa: PLR0913
     raise typer.Exit(code)
 
 
-@app.command(cls=Command)
-def simulate(  # noqa: PLR0913
-    *,
-    nodes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=2,
-            max=NODES_MAX,
-            help=f"How many, 2 to {NODES_MAX}; default 20, or the scenario's.",
-        ),
-    ] = None,
-    blocks: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=0,
-            max=100_000,
-            help="How many are mined; default 20, or the scenario's.",
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Equal seeds give equal runs.")] = 1,
-    scenario: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"One of {', '.join(SCENARIOS)}, or all.",
-            autocompletion=_scenarios,
-        ),
-    ] = None,
-    small: Annotated[
-        bool, typer.Option("--small", help="The scenario's small size: a few seconds.")
-    ] = False,
-    shrink: Annotated[
-        bool, typer.Option("--shrink", help="If one fails, look for a smaller run that fails.")
-    ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Plot how blocks spread.")
-    ] = None,
-    force: Force = False,
-    as_json: Json = False,
-) -> None:
-    """Simulate a network of many nodes in one thread, and show how blocks spread.
-
-    With --scenario, run one with faults or an attack, and show whether its requirements hold.
-    """
-    from chain.simulator.plot import draw_spread
-    from chain.simulator.scenarios.catalogue import ScenarioRequest
-    from chain.simulator.simulate import simulate as run_simulation
-
-    if scenario is not None:
-        _play(
-            scenario,
-            ScenarioRequest(nodes, blocks, seed, small=small, shrinks=shrink),
-            as_json=as_json,
-        )
-        return
-    if blocks == 0:
-        raise typer.BadParameter("at least one block")
-    if plot is not None and not plot.absolute().parent.is_dir():
-        raise typer.BadParameter(f"--plot: there is no folder {plot.absolute().parent}")
-    if plot is not None:
-        with _failing():
-            refuse_to_overwrite(plot, force=force)
-    with working(f"simulating {nodes or 20} nodes, {blocks or 20} blocks"):
-        report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
-    if plot is not None:
-        with _failing():
-            draw_spread(spread_ms, plot)
-    show_result(dataclasses.asdict(report), simulation_lines, as_json=as_json)
-    if not report.converged:
-        raise typer.Exit(EXIT_FAILED)
-
-
-def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
-    """Run one scenario or all, one line or table for each; fail if any fails."""
-    from chain.simulator.scenarios.catalogue import ScenarioError, play_all
-
-    played: list[str] = []
-    failed: list[str] = []
-    try:
-        outcomes = play_all(names, request)
-        while True:
-            with working(f"simulating {names}, run {len(played) + 1}"):
-                outcome = next(outcomes, None)
-            if outcome is None:
-                break
-            show_result(dataclasses.asdict(outcome), scenario_lines, as_json=as_json)
-            played.append(outcome.scenario)
-            if not outcome.holds:
-                failed.append(outcome.scenario)
-    except ScenarioError as error:
-        sys.stderr.write(f"groat: {error}\n")
-        raise typer.Exit(EXIT_USAGE) from None
-    if not as_json:
-        sys.stdout.write(scenarios_verdict(played, failed) + "\n")
-    if failed:
-        raise typer.Exit(EXIT_FAILED)
+app.command(cls=Command)(simulate)
 
 
 @app.command(name="version", cls=Command)
@@ -565,9 +474,11 @@ def _rpc_settings(*, api: str | None, **flags: object) -> tuple[Settings, str | 
 def _settings(**flags: object) -> Settings:
     with _failing():
         settings = load_settings(flags)
-    if flags.get("database") is not None:
-        from chain.ledger.db.url import has_password
+    if "database" in flags and isinstance(settings.database, str):  # a command that opens it
+        from chain.ledger.db.url import check_folder, has_password
 
-        if has_password(settings.database):
+        with _failing():
+            check_folder(settings.database)
+        if flags["database"] is not None and has_password(settings.database):
             sys.stderr.write(f"groat: {_WARNING}\n")
     return settings

@@ -13,31 +13,34 @@ Values = Mapping[str, Any]
 def import_lines(result: Values) -> Iterator[str]:
     """Return what an import did; the error that follows names refused blocks."""
     blocks, transactions = result["blocks"], result["transactions"]
+    is_complete = not result["refused"] and not result["waiting"]
     if blocks:
         rate = f"{result['transactions_per_second']:,.0f} transactions/s"
         took = f"in {result['seconds']:,.1f} s ({rate})"
-        yield f"imported {_count(blocks, 'block')}, {_count(transactions, 'transaction')}, {took}"
+        yield f"imported {counted(blocks, 'block')}, {counted(transactions, 'transaction')}, {took}"
+    elif is_complete:
+        yield "nothing imported: the file has no block that the ledger lacks"
     else:
         yield "nothing imported: the file has no new block that is valid"
     if result["waiting"]:
-        yield f"left out {_count(result['waiting'], 'block')}, whose parents are missing"
+        yield f"left out {counted(result['waiting'], 'block')}, whose parents are missing"
     yield _row("height", f"{result['height']:,}")
     yield _row("tip", result["tip"])
-    if not result["refused"] and not result["waiting"]:
+    if blocks and is_complete:
         yield "every block of the file is in the ledger"
 
 
 def export_lines(result: Values) -> Iterator[str]:
     """Return what an export wrote."""
-    yield f"exported {_count(result['blocks'], 'block')}"
+    yield f"exported {counted(result['blocks'], 'block')}"
     yield _row("height", f"{result['height']:,}")
     yield _row("tip", result["tip"])
 
 
 def check_lines(result: Values) -> Iterator[str]:
     """Return what a check found, the verdict last."""
-    blocks = _count(result["blocks"], "block")
-    yield f"replayed {blocks}, {_count(result['transactions'], 'transaction')}"
+    blocks = counted(result["blocks"], "block")
+    yield f"replayed {blocks}, {counted(result['transactions'], 'transaction')}"
     yield _row("height", f"{result['height']:,}")
     yield _row("coins", f"{result['coins']:,}")
     yield _row("supply", f"{coins_text(result['supply_grains'], ',')} GROAT")
@@ -53,7 +56,7 @@ def check_lines(result: Values) -> Iterator[str]:
 
 def simulation_lines(report: Values) -> Iterator[str]:
     """Return a simulation's figures, the verdict last."""
-    blocks, each = _count(report["blocks"], "block"), f"{report['transactions_per_block']:,}"
+    blocks, each = counted(report["blocks"], "block"), f"{report['transactions_per_block']:,}"
     delays = (f"{name} {report[f'block_{name}_ms']:,.0f} ms" for name in ("p50", "p90", "p99"))
     yield _row("network", f"{report['nodes']:,} nodes, seed {report['seed']}")
     yield _row("mined", f"{blocks} of {each} transactions, {report['stale_blocks']} stale")
@@ -70,7 +73,7 @@ def simulation_lines(report: Values) -> Iterator[str]:
 
 def scenario_lines(outcome: Values) -> Iterator[str]:
     """Return one scenario's verdict, its broken requirements and its figures."""
-    size = f"{outcome['nodes']:,} nodes, {_count(outcome['blocks'], 'block')}"
+    size = f"{outcome['nodes']:,} nodes, {counted(outcome['blocks'], 'block')}"
     verdict = "holds" if outcome["holds"] else "FAILED"
     yield f"{outcome['scenario']}: {verdict} ({size}, seed {outcome['seed']})"
     yield from (f"  broken: {requirement}" for requirement in outcome["broken"])
@@ -84,12 +87,13 @@ def scenarios_verdict(names: Sequence[str], failed: Sequence[str]) -> str:
     """Return the last line of several scenarios."""
     if not failed:
         return "the scenario holds" if len(names) == 1 else f"all {len(names)} runs hold"
-    return f"{len(failed)} of {_count(len(names), 'run')} failed: {', '.join(failed)}"
+    return f"{len(failed)} of {counted(len(names), 'run')} failed: {', '.join(failed)}"
 
 
 def _row(name: str, text: str) -> str:
     return f"{name:{_COLUMN}}{text}"
 
 
-def _count(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """Return a number and its noun, such as `1 block`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -3,7 +3,8 @@
 from contextlib import ExitStack
 
 from chain.ledger.db.lock import FileLock
-from chain.ledger.db.url import check_take_over, database_file
+from chain.ledger.db.url import check_take_over, database_file, is_in_memory
+from chain.ledger.errors import DatabaseURLError
 from chain.service.api_process import PEERS, listening, logins_of
 from chain.service.http.listener import bind
 from chain.settings import Settings
@@ -17,6 +18,8 @@ async def check_start(settings: Settings) -> None:
     """
     logins_of(settings, None)
     check_take_over(settings.database, take_over=settings.take_over)
+    if is_in_memory(settings.database):
+        raise DatabaseURLError("a node needs a database in a file: sqlite:////PATH")
     file = database_file(settings.database)
     if file is not None and file.exists():
         FileLock(file).release()

@@ -46,7 +46,10 @@ _IN_WARMUP: Final = -28  # Bitcoin Core's RPC_IN_WARMUP
 _INDENT: Final = "  "
 _OPENERS: Final = ("{", "[", '"')  # nobody means text that begins so
 # Flags that are often written after the method; no argument looks like them.
-_FLAGS: Final = frozenset({"--network", "--datadir", "--api", "--named", "--stdin", "--help"})
+_FLAGS: Final = frozenset(
+    {"--network", "--datadir", "--api", "--named", "--stdin", "--help", "--user", "--cookie"}
+    | {"--rpc-wait", "--rpc-wait-timeout"}
+)
 _POSITIONAL: Final = "args"  # among named arguments: the first ones, in order
 
 
@@ -123,7 +126,7 @@ def is_url_found(settings: Settings, given: str | None) -> bool:
 def rpc_login(settings: Settings, user: str | None, cookie: Path | None) -> Login:
     """Return the login: a user with the password from standard input, or a cookie file."""
     if user is not None and cookie is not None:
-        raise UsageError("either --user or --cookie")
+        raise UsageError("--user and --cookie exclude each other")
     if user is None:
         return cookie_login(cookie or settings.folder / COOKIE_NAME)
     password = _password()

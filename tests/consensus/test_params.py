@@ -82,6 +82,13 @@ def test_a_wrong_field_is_named(changes, message):
         params_from_table(table(**changes))
 
 
+@pytest.mark.parametrize("params", NETWORKS.values(), ids=lambda p: p.name)
+def test_every_built_in_network_keeps_the_bounds_of_a_network_file(params):
+    values = asdict(replace(params, name="mine"))
+    given = {k: v.hex() if isinstance(v, bytes) else v for k, v in values.items()}
+    assert params_from_table(given) == replace(params, name="mine")
+
+
 def test_a_missing_field_is_named():
     given = table()
     del given["magic"]
@@ -118,6 +125,23 @@ def test_supply_is_the_sum_of_all_subsidies(height):
 def test_supply_never_passes_the_greatest_amount():
     for params in NETWORKS.values():
         assert supply_after(params.subsidy_halving_blocks * 70, params) <= params.amount_max
+
+
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [
+        ("main", "636b469ecb366dc458a38eaab44b67ec455658de0475be15631ae23b975fae8f"),
+        ("test", "9fe07d6b9e00694d25e71cf2b1836f89f6ae494553547f42b04e4f089e17ec43"),
+        ("devnet", "db3e3e6ca0b69442a0a34ab90e2323fc922334fb2e36452c2b7633c48b038e5b"),
+        ("regtest", "e85f01e32458e3b439c4c6570fbac00b5d0fb10062449ca5f344a3a464042c6b"),
+    ],
+)
+def test_no_field_of_a_built_in_network_has_changed(name, identity):
+    assert network_identity(NETWORKS[name]).hex() == identity
+
+
+def test_the_identity_of_every_built_in_network_is_pinned():
+    assert list(NETWORKS) == ["main", "test", "devnet", "regtest"]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def node(tmp_path_factory):
         (
             ["node", "--network", "regtest", "--rpc-auth", "me"],
             2,
-            "groat: setting rpc_auth: rpc-auth must be",
+            "groat: setting rpc_auth: must be",
         ),
         (["import", "no-such-file"], 1, "groat: no-such-file: No such file or directory"),
         (["check"], 1, "groat: there is no ledger"),

@@ -56,7 +56,12 @@ def test_what_is_in_no_file_takes_no_bytes(tmp_path):
         ("postgresql+psycopg://h/x?client_encoding=SQL_ASCII", "client_encoding cannot be set"),
         ("postgresql+psycopg://h/x?oauth_client_secret=hush", "must not be among the options"),
         ("postgresql+psycopg://h/x?password=hush", "password must not be among the options"),
-        ("postgresql+psycopg2://h/x", "is not supported: write it as postgresql"),
+        ("postgresql+psycopg2://h/x", r"is not supported: write postgresql\+psycopg://h/x$"),
+        ("postgresql+psycopg2://h/x?password=hush", "password must not be among the options"),
+        (
+            "postgres+asyncpg://u:hush@h/x",
+            r"is not supported: write postgresql\+psycopg://u:\*\*\*@h",
+        ),
         ("mysql://h/x", "groat uses SQLite, and PostgreSQL as postgresql"),
         ("sqlite:////x/what?1", "takes no options"),
         ("sqlite:///x?timeout=abc", "takes no options"),
@@ -82,6 +87,11 @@ def test_a_wrong_url_is_shown_without_its_password(url):
         database_url(url)
     assert "secret" not in str(caught.value)
     assert "secret" not in shown_url(url)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_a_url_of_postgresql_needs_no_driver(scheme):
+    assert database_url(f"{scheme}://u@h/x").drivername == "postgresql+psycopg"
 
 
 @pytest.mark.parametrize("url", ["sqlite:////x/\udcff", "postgresql+psycopg://u:secret@h/\udcff"])

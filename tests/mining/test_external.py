@@ -295,8 +295,14 @@ def test_absent_node_is_told_in_one_line(tmp_path):
         ((), "groat: a login is needed: --cookie FILE, or --user and --password-fd\n"),
         (("--user", "a"), "groat: a login is needed: --cookie FILE, or --user and --password-fd\n"),
         (("--cookie", "/nowhere"), "groat: cookie /nowhere: No such file or directory\n"),
-        (("--user", "a", "--cookie", "b"), "groat: either --cookie, or --user and --password-fd\n"),
-        (("--user", "a", "--password-fd", "99"), "groat: password-fd 99: Bad file descriptor"),
+        (
+            ("--user", "a", "--cookie", "b"),
+            "groat: --cookie excludes --user and --password-fd: give one login\n",
+        ),
+        (
+            ("--user", "a", "--password-fd", "99"),
+            "groat: --password-fd 99: no such file descriptor is open",
+        ),
     ],
 )
 def test_login_that_cannot_be_is_told_in_one_line(arguments, problem):

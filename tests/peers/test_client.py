@@ -337,6 +337,7 @@ def test_a_node_that_is_gone_is_named_with_the_systems_reason(
     [
         (ConnectionRefusedError(111, "Connect call failed"), "connection refused"),
         (socket.gaierror(-2, "Name or service not known"), "name or service not known"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER]"), "TLS failed: plain HTTP is spoken there"),
         (OSError("All connection attempts failed"), "All connection attempts failed"),
         (RuntimeError(), "RuntimeError"),
     ],

@@ -1,5 +1,8 @@
 """What bitcoin-cli's users type is answered with groat's word for it."""
 
+import http.server
+import threading
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -12,13 +15,24 @@ from wallet.__main__ import app as wallet
 
 def test_a_wallet_method_names_a_command_that_the_wallet_has():
     assert not WALLET_COMMANDS.keys() & METHODS.keys()
-    known = {*typer.main.get_command(wallet).commands, "--help"}
-    assert set(WALLET_COMMANDS.values()) <= known
+    commands = typer.main.get_command(wallet).commands
+    known = {*commands, *(f"psbt {name}" for name in commands["psbt"].commands)}
+    assert set(WALLET_COMMANDS.values()) - {None} <= known - {"psbt"}
     assert not_found("getbalance") == (
         "Method not found: getbalance is a wallet method, and the node holds no keys; "
         "use groat-wallet balance"
     )
     assert not_found("nosuch") == "Method not found"
+
+
+def test_a_wallet_method_that_no_command_does_says_so():
+    without = [method for method, command in WALLET_COMMANDS.items() if command is None]
+    assert {"signmessage", "importprivkey", "abandontransaction"} <= set(without)
+    for method in without:
+        assert not_found(method) == (
+            f"Method not found: {method} is a wallet method, and the node holds no keys; "
+            "groat-wallet has no command for it"
+        )
 
 
 def _rpc(tmp_path, *words, text=""):
@@ -34,6 +48,18 @@ def test_a_call_without_an_answer_or_a_login_names_the_address_that_was_given(tm
     assert said.startswith(f"groat: no answer from {url} (")
     assert said.endswith("; is a node's API at this --api?\n")
     assert "cookie" not in said
+
+
+def test_https_where_plain_http_is_spoken_is_named(tmp_path):
+    server = http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"https://127.0.0.1:{server.server_port}"
+    (tmp_path / "cookie").write_text("user:password")
+    code, said = _rpc(tmp_path, "--api", url, "--cookie", str(tmp_path / "cookie"))
+    server.shutdown()
+    server.server_close()
+    assert code == 1
+    assert f"no answer from {url} (TLS failed: plain HTTP is spoken there)" in said
 
 
 def test_a_user_without_a_password_is_told_that_it_is_missing(tmp_path):
@@ -58,10 +84,17 @@ def test_a_build_that_is_none_is_a_wrong_flag():
         ("-netinfo", "groat status --peers"),
         ("-rpcport=39445", "--api HOST:PORT"),
         ("-regtest", "--network regtest"),
+        ("--regtest", "--network regtest"),
+        ("-noregtest", "--network regtest"),
+        ("-rpcwait", "--rpc-wait"),
+        ("-conf=/etc/b.conf", "--datadir DIR, in which groat.toml is"),
+        ("-datadir=/tmp", "--datadir DIR"),
     ],
 )
-def test_a_flag_of_bitcoin_cli_names_what_stands_for_it(flag, instead):
-    done = CliRunner().invoke(app, ["rpc", flag, "getblockcount"])
+@pytest.mark.parametrize("before", [[], ["--network", "regtest"], ["--named", "--api=[::1]:1"]])
+def test_a_flag_of_bitcoin_cli_names_what_stands_for_it(before, flag, instead):
+    words = [flag, "getblockcount"] if before or flag.startswith("--") else ["echo", "x", flag]
+    done = CliRunner().invoke(app, ["rpc", *before, *words])
     name = flag.split("=")[0]
     assert (done.exit_code, done.stderr) == (
         2,

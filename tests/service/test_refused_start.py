@@ -52,12 +52,31 @@ def test_a_node_whose_port_is_taken_leaves_nothing(tmp_path, flag):
     assert not folder.exists()
 
 
-@pytest.mark.parametrize("flags", [["--database", "mysql://x"], ["--take-over"]])
+@pytest.mark.parametrize(
+    "flags", [["--database", "mysql://x"], ["--database", "sqlite://"], ["--take-over"]]
+)
 def test_a_node_refuses_its_database_before_the_first_log_line(tmp_path, flags):
     done = _groat("node", "--network", "regtest", "--datadir", tmp_path / "data", *flags)
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("command", ["node", "serve", "check", "import FILE", "export FILE"])
+@pytest.mark.parametrize("source", ["flag", "environment"])
+def test_a_database_in_a_folder_that_is_not_there_is_refused_and_makes_none(
+    tmp_path, monkeypatch, command, source
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").touch()
+    url = f"sqlite:///{tmp_path}/none/deeper/x.db"
+    if source == "environment":
+        monkeypatch.setenv("GROAT_DATABASE", url)
+    flags = ["--database", url] if source == "flag" else []
+    done = _groat(*command.split(), "--network", "regtest", "--datadir", tmp_path / "data", *flags)
+    assert done.stderr == f"groat: there is no folder {tmp_path}/none/deeper for the database\n"
+    assert done.exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["FILE"]
 
 
 def test_a_check_of_no_ledger_leaves_nothing(tmp_path):

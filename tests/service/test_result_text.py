@@ -49,6 +49,9 @@ def test_an_import_says_what_it_took_and_its_verdict_last():
         "height            1,234",
         f"tip               {TIP}",
     ]
+    again = list(import_lines(IMPORT | {"blocks": 0}))
+    assert again[0] == "nothing imported: the file has no block that the ledger lacks"
+    assert len(again) == len(nothing)
     assert "left out 1 block, whose parents are missing" in list(
         import_lines(IMPORT | {"waiting": 1})
     )

@@ -4,6 +4,7 @@ import fcntl
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.main import get_command
 
 from chain.api_address import API_ADDRESS_NAME, published_api_address, running_api_address
+from chain.cli.commands import app
 from chain.endpoint import Endpoint
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.strict_json import read_json
 from chain.service.miner.json_rpc import RpcResponseError
+from chain.service.readers.serve import OtherSchemaError
 from chain.service.rpc_command import (
     ArgumentTypes,
     RpcArgumentError,
@@ -244,6 +248,15 @@ def test_rpc_wait_is_not_ended_by_another_node_on_the_default_port(
     with pytest.raises(RpcCallError) as caught:
         call_node(plan, ["getblockcount"])
     assert str(caught.value) == f"{url} refuses the user or password{problem}"
+
+
+def test_the_help_gives_the_exit_codes_that_the_commands_end_with():
+    page = get_command(app)
+    for text in (page.epilog, page.commands["rpc"].help):
+        for code, status in re.findall(r"-(\d+) gives (\d+)", text):
+            assert exit_status(RpcResponseError(-int(code), "x")) == int(status)
+        assert "-32601 gives 89" in text
+    assert f" {OtherSchemaError.exit_code} the database has another groat's schema" in page.epilog
 
 
 def test_the_page_of_the_methods_is_what_the_code_says():

@@ -13,6 +13,8 @@ from chain.settings import (
     load_settings,
     parse_endpoint,
 )
+from wallet.errors import InputError
+from wallet.network import find_network
 
 ADDRESS = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
@@ -227,6 +229,22 @@ def test_a_network_of_ones_own_comes_from_a_file(tmp_path):
 def test_a_network_file_is_checked(tmp_path, changes, message):
     with pytest.raises(SettingsError, match=message):
         load_settings({"network": network_file(tmp_path / "bad.toml", **changes)})
+
+
+def test_a_built_in_network_whose_genesis_block_lacks_work_is_refused(monkeypatch):
+    monkeypatch.setitem(NETWORKS, "devnet", replace(DEVNET, genesis_message="edited"))
+    message = "network devnet: genesis_nonce does not meet .* `groat network nonce devnet`"
+    with pytest.raises(SettingsError, match=message):
+        load_settings({"network": "devnet"})
+    with pytest.raises(InputError, match=message):
+        find_network("devnet")
+
+
+@pytest.mark.parametrize("below", ["", "sub/folder"])
+def test_a_file_in_place_of_the_data_directory_is_refused(tmp_path, below):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"datadir: .*/file is not a folder \(from --datadir\)"):
+        load_settings({"network": "regtest", "datadir": tmp_path / "file" / below})
 
 
 @pytest.mark.parametrize("text", ["rules = 1", "[rules", "", "\xff"])

@@ -43,6 +43,36 @@ def lines_of(capfd):
     return run
 
 
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--network", "the network is that of the node at --node"),
+        ("--datadir=/x", "--cookie DATADIR/NETWORK/.cookie is the login of a node on this machine"),
+        ("--api", "--node URL names the node"),
+    ],
+)
+def test_mine_says_where_it_has_from_what_other_commands_take_as_a_flag(lines_of, flag, why):
+    code, [line] = lines_of("groat", "mine", "--node", "http://x", flag, "regtest")
+    name = flag.split("=")[0]
+    assert (code, line) == (2, f"groat: no such option: {name}; {why} (see groat mine --help)")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rpc", "--network", "regtest", "-strange=x", "help"], "no such option: -strange"),
+        (["rpc", "-nmaed", "help"], "no such option: -nmaed; did you mean --named?"),
+        (["status", "-network", "regtest"], "no such option: -network; did you mean --network?"),
+        (["-version"], "no such option: -version; did you mean --version?"),
+        (["status", "-c"], "no such option: -c"),
+    ],
+)
+def test_an_unknown_word_with_one_hyphen_is_named_in_full(lines_of, words, message):
+    code, [line] = lines_of("groat", *words)
+    assert code == 2
+    assert line.startswith(f"groat: {message} (see groat")
+
+
 def test_every_option_with_an_empty_value_is_refused_by_name(lines_of, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     checked = 0
@@ -109,9 +139,18 @@ def test_a_wrong_flag_is_one_line_in_plain_words(lines_of, words, line):
         (["mine", "--node", "foo", "--address", "x", "--cookie", "c"], "'foo' is not an http"),
         (["node", "--network", "regtst"], "did you mean regtest?"),
         (["node", "--debug", "mepool"], "did you mean mempool?"),
-        (["node", "--rpc-auth", "foo", "--network", "regtest"], "rpc-auth must be USER:SALT$HMAC"),
+        (
+            ["node", "--rpc-auth", "foo", "--network", "regtest"],
+            "setting rpc_auth: must be USER:SALT$HMAC",
+        ),
+        (
+            ["node", "--database", "/x/y.db"],
+            "a file is sqlite:////PATH, PostgreSQL postgresql+psycopg",
+        ),
+        (["bench", "miner", "--seconds", "0"], "--seconds: must be 0.1 or more"),
+        (["rpc", "--user", "x", "--cookie", "y", "help"], "--user and --cookie exclude each other"),
         (["simulate", "--scenario", "stedy"], "did you mean steady?"),
-        (["rpc", "--api", "http://a@b", "getblockcount"], "no user or password in the URL"),
+        (["rpc", "--api", "http://a@b", "getblockcount"], "the URL has a user or password"),
         (["rpc"], "no method: name one"),
     ],
 )

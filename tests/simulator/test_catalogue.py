@@ -69,7 +69,10 @@ def test_a_replayed_run_is_the_same():
         ("--scenario byzantine --small --json --nodes 10 --blocks 2", 0, '"holds": true'),
         ("--scenario weather", 2, "no scenario is called weather"),
         ("--scenario nat --nodes 3", 2, "nat takes 20 to 1024 nodes"),
-        ("--blocks 0", 2, "at least one block"),
+        ("--scenario nat --plot x.svg", 2, "--plot and --scenario exclude each other"),
+        ("--small", 2, "--small needs --scenario NAME"),
+        ("--shrink", 2, "--shrink needs --scenario NAME"),
+        ("--blocks 0", 2, "--blocks: must be 1 or more without --scenario"),
     ],
 )
 def test_the_command_runs_scenarios_and_says_what_it_cannot(flags, status, said):

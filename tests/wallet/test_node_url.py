@@ -41,6 +41,12 @@ def test_a_host_without_esplora_is_one_short_line_that_names_both_places(bare, s
     assert error.endswith("a web page")
 
 
+@pytest.mark.parametrize("given", ["/api?key=1", "/api#part", "?"])
+def test_a_url_with_more_than_a_path_is_refused(bare, given):
+    error = bare.error("balance", "--node", f"{bare.node}{given}", code=2)
+    assert error.endswith("is not the address of a node: write it as http://HOST:PORT/api")
+
+
 def test_another_path_is_taken_as_it_is(bare, stub):
     stub.lacks = {"root"}
     error = bare.error("balance", "--node", f"{bare.node}/v1", code=3)

@@ -6,12 +6,12 @@ from typing import Annotated, Final
 import typer
 
 from wallet.amounts import groat_text
-from wallet.errors import FileError
+from wallet.errors import FileError, InputError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
 from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
-from wallet.keys.passwords import ask_new_password, ask_secret, ask_words
+from wallet.keys.passwords import ask_new_password, ask_secret, ask_words, check_descriptor
 from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import AWAY, ScanOptions, Session
 from wallet.store.folder import WalletFolder, wallet_folders
@@ -103,6 +103,9 @@ def create(common: Common, flags: CreateFlags) -> None:
     session = Session(common)
     _refuse_existing(session)
     if flags.descriptor:
+        if flags.no_password or flags.ask_passphrase:
+            flag = "--ask-passphrase" if flags.ask_passphrase else "--no-password"
+            raise InputError(f"--descriptor and {flag} exclude each other: it has no keys to guard")
         _create_watching(session, flags.descriptor)
         return
     words = new_words(flags.words)
@@ -208,6 +211,10 @@ def password(common: Common, flags: PasswordFlags) -> None:
     not a terminal: the password, if it has one, and the new one.
     """
     session = Session(common)
+    if flags.new_password_fd is not None:
+        if flags.no_password:
+            raise InputError("--no-password and --new-password-fd exclude each other")
+        check_descriptor("--new-password-fd", flags.new_password_fd)
     if session.folder.key_file().is_watch_only:
         raise FileError("this is a watch-only wallet: it has no keys that a password could guard")
     with session.lock():

@@ -97,10 +97,11 @@ class BroadcastFlags:
 def broadcast(common: Common, flags: BroadcastFlags) -> None:
     """Send a signed transaction, or a payment of this wallet again; repeating it does no harm."""
     session = Session(common)
+    given = _id_or_transaction(flags.transaction)  # an error in it needs no node
     session.folder.account()  # it must exist
     with session.node("nothing was sent") as esplora, session.lock():
         state = session.folder.state()
-        signed = _signed(flags.transaction, state)
+        signed = given if isinstance(given, Transaction) else _remembered(given, state)
         if signed.txid in state.pending or signed.txid in state.remembered:
             broadcast_transaction(session, esplora, state, signed)
         else:
@@ -109,10 +110,10 @@ def broadcast(common: Common, flags: BroadcastFlags) -> None:
     session.show({"txid": name, "broadcast": True}, [name])
 
 
-def _signed(text: str, state: State) -> Transaction:
+def _id_or_transaction(text: str) -> Hash32 | Transaction:
     text = text.strip()
     if len(text) == _TXID_CHARACTERS:
-        return _remembered(parse_txid(text), state)
+        return parse_txid(text)
     try:
         return decode_transaction(bytes.fromhex(text))
     except (ValueError, DecodeError):

@@ -24,8 +24,16 @@ _TRIES: Final = 3  # to type a new password twice
 _GUESSED_CHARACTERS: Final = 8  # a shorter new password causes a warning
 
 
+def check_descriptor(flag: str, descriptor: int) -> None:
+    """Raise InputError, naming the flag that gives it, unless a file descriptor is open."""
+    try:
+        os.fstat(descriptor)
+    except (OSError, OverflowError):  # OverflowError: beyond C's int
+        raise InputError(f"{flag} {descriptor}: no such file descriptor is open") from None
+
+
 def ask_password(descriptor: int | None, source: StandardInput, prompt: str = _PROMPT) -> str:
-    """Return a wallet's password. Raises InputError: none given, or the descriptor is not open."""
+    """Return a wallet's password. Raises InputError: none given, or it cannot be read."""
     if descriptor is not None and descriptor != source.descriptor():
         return _password(_line_of(descriptor))
     if descriptor is not None:  # standard input by its number: one reader, or a line is lost
@@ -165,7 +173,7 @@ def _line_of(descriptor: int) -> str:
                 break
             line += part
     except OSError as error:
-        raise InputError(f"--password-fd {descriptor}: {error.strerror}") from None
+        raise InputError(f"file descriptor {descriptor}: {error.strerror}") from None
     try:
         return line.decode().rstrip("\r\n")
     except UnicodeDecodeError:

@@ -1,5 +1,6 @@
 """Names of databases: SQLAlchemy URLs, and paths of SQLite files."""
 
+import os
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -8,8 +9,10 @@ from sqlalchemy.exc import ArgumentError
 
 from chain.endpoint import PORT_MAX
 from chain.ledger.errors import DatabaseURLError
+from chain.text_file import shown_path
 
-_FORM: Final = "DIALECT+DRIVER://USER:PASSWORD@HOST:PORT/NAME"
+_FORMS: Final = "a file is sqlite:////PATH, PostgreSQL postgresql+psycopg://USER@HOST:PORT/NAME"
+_POSTGRESQL_NAMES: Final = ("postgresql", "postgres")  # of URLs without a driver, as libpq has them
 _POSTGRESQL: Final = "postgresql+psycopg"  # psycopg 3, the only driver of those that is used
 # The driver's own arguments, not the server's: with some, a transaction would be none.
 _DRIVERS_OWN: Final = {
@@ -48,10 +51,10 @@ def database_url(database: Database) -> URL:
         backend = url.get_backend_name()
     except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number
         shown = _without_password(database)
-        raise DatabaseURLError(f"{shown!r} is not a database URL: write it as {_FORM}") from error
+        raise DatabaseURLError(f"{shown!r} is not a database URL: {_FORMS}") from error
     if url.port is not None and not 0 < url.port <= PORT_MAX:
         raise DatabaseURLError(f"{shown_url(url)} has no port from 1 to {PORT_MAX}")
-    if backend not in {"sqlite", "postgresql"}:
+    if backend not in {"sqlite", *_POSTGRESQL_NAMES}:
         shown = shown_url(url)
         raise DatabaseURLError(
             f"cannot use the database {shown}: groat uses SQLite, and"
@@ -62,24 +65,34 @@ def database_url(database: Database) -> URL:
         raise DatabaseURLError(
             f"{shown!r}: an SQLite URL takes no options; only --datadir can name a folder with ?"
         )
-    return _of_postgresql(url) if backend == "postgresql" else url
+    return _of_postgresql(url) if backend != "sqlite" else url
 
 
 def _of_postgresql(url: URL) -> URL:
     """Return a URL with the driver in use. Raises DatabaseURLError."""
-    if url.drivername not in {"postgresql", _POSTGRESQL}:
-        driver = url.drivername
-        raise DatabaseURLError(f"{driver}:// is not supported: write it as {_POSTGRESQL}://")
     for name in _SECRETS:
         if name in url.query:  # which is shown
             raise DatabaseURLError(
                 f"{name} must not be among the options of a database URL: use a password file"
                 " (PGPASSFILE) or a service file (PGSERVICEFILE)"
             )
+    if url.drivername not in {*_POSTGRESQL_NAMES, _POSTGRESQL}:
+        right = shown_url(url.set(drivername=_POSTGRESQL))
+        raise DatabaseURLError(f"{url.drivername}:// is not supported: write {right}")
     for name in _DRIVERS_OWN & url.query.keys():
         if (name, url.query[name]) != ("prepare_threshold", "none"):
             raise DatabaseURLError(f"{name} cannot be set by a database URL")
     return url.set(drivername=_POSTGRESQL)
+
+
+def check_folder(database: Database) -> None:
+    """Refuse a URL of an SQLite file whose folder is not there: only a data directory is made.
+
+    Raises DatabaseURLError.
+    """
+    file = database_file(database) if isinstance(database, str) else None
+    if file is not None and not os.path.isdir(file.parent):  # noqa: PTH112 - no error for an odd path
+        raise DatabaseURLError(f"there is no folder {shown_path(file.parent)} for the database")
 
 
 def check_take_over(database: Database, *, take_over: bool) -> None:

@@ -1,6 +1,7 @@
 """Errors that HTTP clients raise for a misbehaving server, and why there is no connection."""
 
 import os
+import ssl
 from typing import Final
 
 _CAUSES_MAX: Final = 8  # errors around the system's own
@@ -28,12 +29,21 @@ def connection_problem(error: BaseException) -> str:
     """Return what the system said, in lower case: libraries only say that something failed."""
     cause: BaseException | None = error
     for _ in range(_CAUSES_MAX):
+        if isinstance(cause, ssl.SSLError):  # an OSError, whose number is OpenSSL's
+            return f"TLS failed: {_tls_problem(cause)}"
         if isinstance(cause, OSError) and cause.errno is not None:
             is_system = cause.errno > 0  # the numbers of a name that is not found are negative
             text = os.strerror(cause.errno) if is_system else cause.strerror or str(cause)
             return text[:1].lower() + text[1:]
         cause = None if cause is None else cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
+
+
+def _tls_problem(error: ssl.SSLError) -> str:
+    """Return what OpenSSL said; plain HTTP, the likely cause, is a wrong version to it."""
+    if "WRONG_VERSION_NUMBER" in str(error):
+        return "plain HTTP is spoken there"
+    return getattr(error, "verify_message", "") or str(error)
 
 
 def retry_after(text: str) -> int:

@@ -176,7 +176,7 @@ def _checked_url(url: str) -> str:
         ) from error
     if parsed.userinfo:
         raise InvalidUrlError(
-            "no user or password in the URL: other users of this machine can read it"
+            "the URL has a user or password, which other users here can see: leave it out"
         )
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise InvalidUrlError(f"{shown!r} is not an http:// or https:// URL")

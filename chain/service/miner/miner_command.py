@@ -1,5 +1,6 @@
 """The terminal side of `groat mine`: login and progress."""
 
+import errno
 import json
 import os
 import signal
@@ -58,18 +59,20 @@ def login_of(user: str | None, password_fd: int | None, cookie: Path | None) -> 
     """Return the login that the flags give. Raises MinerFlagError."""
     if cookie is not None:
         if user is not None or password_fd is not None:
-            raise MinerFlagError("either --cookie, or --user and --password-fd")
+            raise MinerFlagError("--cookie excludes --user and --password-fd: give one login")
         return cookie_login(cookie)
     if user is None or password_fd is None:
         raise MinerFlagError("a login is needed: --cookie FILE, or --user and --password-fd")
     if not 0 <= password_fd <= _DESCRIPTOR_MAX:
-        raise MinerFlagError(f"password-fd {password_fd} is not an open file")
+        raise MinerFlagError(f"--password-fd {password_fd}: no such file descriptor is open")
     try:
         with os.fdopen(password_fd, encoding="utf-8-sig") as file:
             password = file.readline(SECRET_BYTES_MAX).rstrip("\r\n")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise MinerFlagError(f"password-fd {password_fd}: {reason}") from error
+        if isinstance(error, OSError) and error.errno == errno.EBADF:
+            reason = "no such file descriptor is open"
+        raise MinerFlagError(f"--password-fd {password_fd}: {reason}") from error
     return lambda: (user, password)
 
 

@@ -107,6 +107,60 @@ def test_password_from_standard_input_and_from_a_descriptor(cli):
     assert "--password-fd 99" in cli.error("show-seed", "--password-fd", "99", code=2)
 
 
+@pytest.mark.parametrize("descriptor", ["99", str(1 << 40)])
+@pytest.mark.parametrize("command", ["list", "balance", "decode 00", "send X 1", "create"])
+def test_a_descriptor_that_is_not_open_is_refused_by_every_command(cli, command, descriptor):
+    error = cli.error(*command.split(), "--password-fd", descriptor, code=2)
+    assert error == f"--password-fd {descriptor}: no such file descriptor is open"
+
+
+def test_a_descriptor_of_the_new_password_that_is_not_open_is_named(cli):
+    cli.run("create", "--no-password")
+    error = cli.error("password", "--new-password-fd", "99", code=2)
+    assert error == "--new-password-fd 99: no such file descriptor is open"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "password --no-password --new-password-fd 0",
+        "create --descriptor x --no-password",
+        "create --descriptor x --ask-passphrase",
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(cli, words):
+    if words.startswith("password"):
+        cli.run("create", "--no-password")
+    assert "exclude each other" in cli.error(*words.split(), code=2)
+
+
+@pytest.mark.parametrize("text", ["x", "00", "0" * 63])
+def test_a_broadcast_of_no_transaction_needs_no_node_to_be_refused(offline, text):
+    offline.run("create", "--no-password")
+    assert "not a transaction in hex" in offline.error("broadcast", text, code=2)
+
+
+def test_the_wallet_takes_a_tilde_in_the_data_directory_as_the_node_does(cli, monkeypatch):
+    monkeypatch.setenv("HOME", str(cli.datadir))
+    cli.json("create", "--no-password", "--datadir", "~/data")
+    assert (cli.datadir / "data/regtest/wallets/default").is_dir()
+    error = cli.error("list", "--datadir", "~nosuchuser/x", code=2)
+    assert error.startswith("--datadir ~nosuchuser/x: no such user; a folder of that name is ./~no")
+
+
+@pytest.mark.parametrize("command", ["list", "balance", "create --no-password", "info"])
+@pytest.mark.parametrize(("place", "datadir"), [("a", "a"), ("a", "a/b/c"), ("a/regtest", "a")])
+def test_a_file_in_place_of_the_data_directory_is_refused_by_every_command(
+    cli, command, place, datadir
+):
+    file = cli.datadir / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    cli.datadir /= datadir
+    error = cli.error(*command.split(), code=2)
+    assert error == f"{file} is not a folder: choose another by --datadir"
+
+
 @pytest.mark.parametrize(("password", "warned"), [("seven77", True), ("eight888", False)])
 def test_a_short_new_password_is_warned_of(cli, password, warned):
     created = cli.run("create", stdin=f"{password}\n")

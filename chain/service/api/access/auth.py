@@ -69,8 +69,8 @@ class Logins:
 def _from_line(line: str) -> _Login:
     match = _RPC_AUTH.fullmatch(line)
     if match is None:
-        raise RpcAuthError("rpc-auth must be USER:SALT$HMAC, the HMAC-SHA256 in 64 hex digits")
+        raise RpcAuthError("must be USER:SALT$HMAC, the HMAC-SHA256 in 64 hex digits")
     try:
         return _Login(match[1].encode(), match[2].encode(), bytes.fromhex(match[3]))
     except UnicodeEncodeError as error:  # surrogate escapes, Python's stand-ins for other bytes
-        raise RpcAuthError("rpc-auth is not UTF-8 text") from error
+        raise RpcAuthError("is not UTF-8 text") from error
