@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from chain.ledger.db.postgresql_probe import is_folder, server_answers
+from chain.ledger.db.postgresql_probe import is_folder, is_pooled, server_answers
 from chain.ledger.errors import (
     DamagedError,
     DatabaseURLError,
@@ -28,6 +28,7 @@ from chain.ledger.errors import (
     LedgerError,
     RefusedError,
     UnavailableError,
+    first_line,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ _HOW_TO_LOG_IN: Final = (
     ": give the password in a password file (PGPASSFILE, readable by its owner only) or a service"
     " file"
 )
+_NO_TRANSACTIONS: Final = (
+    "the database URL leads to a connection pooler without transactions (set its pool mode to"
+    " session or transaction)"
+)
 _CHECK_TLS: Final = (
     " (a server answers there: check sslmode, sslrootcert, sslcert and sslkey, and the names and"
     " dates of the certificates on both sides)"
@@ -115,14 +120,15 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
     create = partial(create_engine, url, connect_args=options, use_native_hstore=False)
     if read_only:
         engine = create()
-        event.listen(engine, "connect", _prepare_reader)
+        event.listen(engine, "connect", _prepare_reader, insert=True)  # before SQLAlchemy's queries
         event.listen(engine, "begin", _begin_read)
         return engine
     from chain.ledger.db.postgresql_writer import WriterConnection  # noqa: PLC0415 - an extra's
 
     engine = create(pool_size=1, max_overflow=0, execution_options={_WRITER: _Writer()})
     event.listen(engine, "do_connect", WriterConnection.opened)
-    event.listen(engine, "connect", partial(WriterConnection.prepare, take_over=take_over))
+    prepare = partial(WriterConnection.prepare, take_over=take_over)
+    event.listen(engine, "connect", prepare, insert=True)
     event.listen(engine, "begin", _begin_write)
     return engine
 
@@ -409,7 +415,18 @@ def _raised_as_usual(connection: Connection, statement: str) -> Iterator[None]:
 
 
 def _prepare_reader(dbapi: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+    """Prepare a reader's connection. Raises RefusedError: it has no transactions."""
+    import psycopg  # noqa: PLC0415 - see above
+
     dbapi.autocommit = True  # `_begin_read` begins
+    if not is_pooled(dbapi):
+        return
+    dbapi.prepare_threshold = None  # the next transaction may be at another server process
+    try:
+        dbapi.execute("BEGIN")
+        dbapi.rollback()
+    except psycopg.errors.ProtocolViolation as error:
+        raise RefusedError(f"{_NO_TRANSACTIONS}: {first_line(error)}") from error
 
 
 def _begin_read(connection: Connection) -> None:
