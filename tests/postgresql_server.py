@@ -229,7 +229,7 @@ def server_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def find_programs(folder: Path) -> Programs:
+def find_programs(folder: Path, *, with_tls: bool = False) -> Programs:
     """Return PostgreSQL's programs; as root, a copy in `folder` if nobody else may read them.
 
     Raises NoPostgresqlError: also without psycopg.
@@ -240,6 +240,8 @@ def find_programs(folder: Path) -> Programs:
     for place in _places():
         programs = Programs(place, user)
         if not (place / "bin" / "postgres").exists():
+            continue
+        if with_tls and "openssl" not in Programs(place, None).run("pg_config", "--configure"):
             continue
         if _runs(programs):
             return programs

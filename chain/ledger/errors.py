@@ -22,7 +22,7 @@ class NoLedgerError(LedgerError):
 
 
 class RefusedError(LedgerError):
-    """The database's server is there, and refuses the connection: a name, a right, a limit."""
+    """The database's server is there, and refuses: a name, a right, a limit; or TLS fails."""
 
 
 class WrongNetworkError(LedgerError):

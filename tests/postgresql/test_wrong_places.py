@@ -179,9 +179,10 @@ def test_a_role_without_rights_is_told_so(place, statement, why):
         (lambda s, d: s.url(d, options="-cnonsense%3D1"), '"nonsense"'),
         (lambda s, d: s.url(d, options="-crole%3Dnobody"), '"nobody"'),
         (lambda s, d: s.url(d, target_session_attrs="standby"), "standby"),
+        (lambda s, d: s.url(d, requirepeer="nobody-else"), "requirepeer"),
         (lambda s, d: s.url(d).replace(f"{USER}@", "refused:hush@"), "pg_hba.conf"),
         (lambda s, d: s.url(d).replace(f"{USER}@", "asked:hush@"), "password authentication"),
-        (lambda s, d: s.url(d).replace(f"{USER}@", "asked@"), "no password supplied"),
+        (lambda s, d: s.url(d).replace(f"{USER}@", "asked@"), "no password supplied: give the"),
         (lambda s, d: s.url(d).replace(f"{USER}@", "full:hush@"), "too many connections"),
     ],
 )

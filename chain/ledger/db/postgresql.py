@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from chain.ledger.db.postgresql_probe import is_folder, is_pooled, server_answers
 from chain.ledger.errors import (
     DamagedError,
     DatabaseURLError,
@@ -27,6 +28,7 @@ from chain.ledger.errors import (
     LedgerError,
     RefusedError,
     UnavailableError,
+    first_line,
 )
 
 if TYPE_CHECKING:
@@ -80,6 +82,18 @@ _PASSING: Final = ("08", "40", "53", "57", "25P03", "25P04", "55P03")
 # the role's rights are others than expected.
 _DAMAGED: Final = ("XX001", "XX002")
 _PING_S: Final = 3
+_HOW_TO_LOG_IN: Final = (
+    ": give the password in a password file (PGPASSFILE, readable by its owner only) or a service"
+    " file"
+)
+_NO_TRANSACTIONS: Final = (
+    "the database URL leads to a connection pooler without transactions (set its pool mode to"
+    " session or transaction)"
+)
+_CHECK_TLS: Final = (
+    " (a server answers there: check sslmode, sslrootcert, sslcert and sslkey, and the names and"
+    " dates of the certificates on both sides)"
+)
 
 
 @dataclass(slots=True)
@@ -106,14 +120,15 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
     create = partial(create_engine, url, connect_args=options, use_native_hstore=False)
     if read_only:
         engine = create()
-        event.listen(engine, "connect", _prepare_reader)
+        event.listen(engine, "connect", _prepare_reader, insert=True)  # before SQLAlchemy's queries
         event.listen(engine, "begin", _begin_read)
         return engine
     from chain.ledger.db.postgresql_writer import WriterConnection  # noqa: PLC0415 - an extra's
 
     engine = create(pool_size=1, max_overflow=0, execution_options={_WRITER: _Writer()})
     event.listen(engine, "do_connect", WriterConnection.opened)
-    event.listen(engine, "connect", partial(WriterConnection.prepare, take_over=take_over))
+    prepare = partial(WriterConnection.prepare, take_over=take_over)
+    event.listen(engine, "connect", prepare, insert=True)
     event.listen(engine, "begin", _begin_write)
     return engine
 
@@ -257,8 +272,8 @@ def refusal(engine: Engine, error: SQLAlchemyError, why: str) -> LedgerError | N
 
     The client's library gives no SQLSTATE then, and the server's words are in its own language; so
     it is asked whether a server is there. That needs neither a right name nor a right password.
-    DatabaseURLError: an option is wrong; RefusedError: the server is there, and has refused;
-    None: it is not, or something else has failed.
+    DatabaseURLError: an option is wrong; RefusedError: the server is there, and it or the client
+    has refused; None: it is not, or something else has failed.
     """
     import psycopg  # noqa: PLC0415 - see above
 
@@ -267,14 +282,31 @@ def refusal(engine: Engine, error: SQLAlchemyError, why: str) -> LedgerError | N
         return None
     if isinstance(cause, psycopg.ProgrammingError):  # an option of another name or form
         return DatabaseURLError(why)
-    if cause.pgconn is None or isinstance(cause, psycopg.errors.ConnectionTimeout):
+    tried = cause.pgconn
+    if tried is None or isinstance(cause, psycopg.errors.ConnectionTimeout):
         return None
     _, given = engine.dialect.create_connect_args(engine.url)
     options = {**given, "connect_timeout": _PING_S, "context": None}  # None: the driver's own
     answer = psycopg.pq.PGconn.ping(psycopg.conninfo.make_conninfo(**options).encode())
     if answer == psycopg.pq.Ping.NO_ATTEMPT:
         return DatabaseURLError(why)
-    return RefusedError(why) if answer == psycopg.pq.Ping.OK else None
+    if answer == psycopg.pq.Ping.REJECT:  # the server is about to begin or to end
+        return None
+    advice = _advice(tried, is_reached=answer == psycopg.pq.Ping.OK)
+    return None if advice is None else RefusedError(f"{why}{advice}")
+
+
+def _advice(tried: "psycopg.pq.abc.PGconn", *, is_reached: bool) -> str | None:
+    """Return what to do about a connection that was refused; None: there may be no server.
+
+    Without `is_reached` the library had no reply either, as is so where TLS fails on either side.
+    """
+    if is_reached:
+        return _HOW_TO_LOG_IN if tried.needs_password else ""
+    host = (tried.hostaddr or tried.host).decode()
+    if not server_answers(host, int(tried.port)):
+        return None
+    return "" if is_folder(host) else _CHECK_TLS
 
 
 def tables_elsewhere(connection: Connection, names: Sequence[str]) -> str | None:
@@ -383,7 +415,18 @@ def _raised_as_usual(connection: Connection, statement: str) -> Iterator[None]:
 
 
 def _prepare_reader(dbapi: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+    """Prepare a reader's connection. Raises RefusedError: it has no transactions."""
+    import psycopg  # noqa: PLC0415 - see above
+
     dbapi.autocommit = True  # `_begin_read` begins
+    if not is_pooled(dbapi):
+        return
+    dbapi.prepare_threshold = None  # the next transaction may be at another server process
+    try:
+        dbapi.execute("BEGIN")
+        dbapi.rollback()
+    except psycopg.errors.ProtocolViolation as error:
+        raise RefusedError(f"{_NO_TRANSACTIONS}: {first_line(error)}") from error
 
 
 def _begin_read(connection: Connection) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
+from chain.ledger.db.postgresql_probe import is_pooled
 from chain.ledger.errors import LedgerError, LockedError, StandbyError, first_line
 
 VERSION_MIN: Final = 15
@@ -127,6 +128,7 @@ class WriterConnection(psycopg.Connection[Any]):
         Raises LedgerError: LockedError, StandbyError; it cannot be.
         """
         try:
+            self._check_direct()
             for statement in _SETTINGS:
                 self.execute(statement)
             if self.info.server_version >= _TRANSACTION_TIMEOUT_FROM:
@@ -141,14 +143,19 @@ class WriterConnection(psycopg.Connection[Any]):
             self.close()
             raise
 
-    def _check_server(self) -> None:
-        if self.info.server_version < VERSION_MIN * 10_000:
-            raise LedgerError(f"the ledger needs PostgreSQL {VERSION_MIN} or later")
-        if self._one("SELECT pg_backend_pid()") != self.info.backend_pid:
+    def _check_direct(self) -> None:
+        """Refuse a pooler before any setting, which it could leave to its other clients."""
+        self.autocommit = True  # some poolers have no transactions
+        if is_pooled(self):
             raise LedgerError(
                 "the database URL leads to a connection pooler, where a lock may be anybody's: the"
                 " node needs the server itself"
             )
+        self.autocommit = False
+
+    def _check_server(self) -> None:
+        if self.info.server_version < VERSION_MIN * 10_000:
+            raise LedgerError(f"the ledger needs PostgreSQL {VERSION_MIN} or later")
         newer = newer_primary(self.hosts, self.standing())
         if newer is not None:
             raise LedgerError(
