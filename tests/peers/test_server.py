@@ -348,6 +348,23 @@ def test_held_handshakes_shut_nobody_out_and_cost_their_own_network(tmp_path: Pa
     serve(tmp_path, body, server=ServerLimits(unfinished_max=7))
 
 
+def test_local_handshakes_without_limits_of_their_own_cost_each_other(tmp_path: Path) -> None:
+    """H6: each was the first of its /16, so that the oldest of all had to go."""
+
+    async def body(node: Running) -> None:
+        async with AsyncExitStack() as stack:
+            held = []
+            for source in ("127.1.0.1", "127.9.0.1", "127.8.0.1", "127.7.0.1", "127.6.0.1"):
+                client = await stack.enter_async_context(calling(node.address, source))
+                answer = await client.post(f"{PREFIX}/links", content=HELLO.encode())
+                assert answer.status_code == 201
+                held.append((client, answer.headers["groat-link"]))
+            assert [await opens(client, secret) for client, secret in held[:2]] == [True, False]
+
+    limits = ServerLimits(unfinished_max=4, exempt=lambda ip: str(ip) != "127.1.0.1")
+    serve(tmp_path, body, server=limits)
+
+
 async def opens(client: httpx.AsyncClient, secret: str) -> bool:
     """Tell whether a handshake still leads to a down stream."""
     async with client.stream("GET", f"{PREFIX}/links/{secret}/down") as down:

@@ -57,6 +57,8 @@ _PRIVATE: Final = tuple(
     for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
 
+_LOCAL_GROUP: Final = b""
+
 
 def may_dial(address: Address, reach: Reach) -> bool:
     """Return whether an address learned from a peer may be dialled, stored or passed on."""
@@ -77,6 +79,14 @@ def is_local(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     IPs have no limits of their own.
     """
     return ip.is_loopback or ip.is_link_local or any(ip in network for network in _PRIVATE)
+
+
+def inbound_group(address: Address) -> bytes:
+    """Return the network of a peer that dialled us, within which a flood displaces only itself.
+
+    Local IPs are one (Bitcoin: NetGroupManager::GetGroup): a host has all of 127.0.0.0/8.
+    """
+    return _LOCAL_GROUP if is_local(ipaddress.ip_address(address.ip)) else address.group
 
 
 def network_name(address: Address) -> str:

@@ -11,6 +11,7 @@ from chain.gossip.wire.address import parse_address
 
 CONNECTIONS_MAX: Final = 6  # what one link to a peer uses: down, two lanes up, requests
 _ANY_PORT = 1
+EXEMPT_GROUP: Final = b""  # one network: what has no limit of its own displaces only itself
 
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -63,7 +64,7 @@ class Census:
         exempt: Exempt = exempt_nobody,
         is_banned: Callable[[str], bool] = lambda _address: False,
     ) -> None:
-        """Set the limits; IPs that are `exempt` have none per origin."""
+        """Set the limits; IPs that are `exempt` have none per origin, and are one network."""
         self._connections_max = connections_max
         self._per_origin_max = per_origin_max
         self._is_exempt = exempt
@@ -83,10 +84,10 @@ class Census:
         if self._is_banned(address):
             return None
         origin = origin_of(address)
-        is_full = self._origins[origin] >= self._per_origin_max
-        if is_full and not self._is_exempt(ipaddress.ip_address(origin)):
+        is_exempt = self._is_exempt(ipaddress.ip_address(origin))
+        if self._origins[origin] >= self._per_origin_max and not is_exempt:
             return None
-        group = parse_address(origin, _ANY_PORT).group
+        group = EXEMPT_GROUP if is_exempt else parse_address(origin, _ANY_PORT).group
         if self.total >= self._connections_max and not self._make_room(group):
             return None
         self.total += 1

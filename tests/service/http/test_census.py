@@ -52,6 +52,13 @@ def test_loopback_may_be_exempt_from_the_limit_per_address() -> None:
     assert crowd.come("192.0.2.1") is None
 
 
+def test_exempt_addresses_are_one_network_so_that_their_flood_displaces_only_itself() -> None:
+    crowd = Crowd(4, 1, exempt=exempt_loopback)
+    assert crowd.come("192.0.2.1") is not None
+    assert all(crowd.come(f"127.{number}.0.1") is not None for number in range(20))
+    assert "192.0.2.1" not in crowd.dropped
+
+
 @pytest.mark.parametrize(
     ("flood", "newcomer"),
     [
