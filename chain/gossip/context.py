@@ -12,10 +12,9 @@ from chain.gossip.bans import Bans
 from chain.gossip.config import Config
 from chain.gossip.events import LinkId, Now, Token
 from chain.gossip.limits import Discouraged, LinkBudget
-from chain.gossip.peers.policy import is_local
 from chain.gossip.short_ids import ShortIds
 from chain.gossip.views import ChainView, PoolView, RandomSource
-from chain.gossip.wire.address import Address
+from chain.gossip.wire.address import Address, is_local
 from chain.gossip.wire.hello import (
     RELAYS_ADDRESSES,
     RELAYS_TRANSACTIONS,

@@ -17,8 +17,7 @@ from starlette.responses import Response
 from chain.gossip.actions import Admit, Priority, Refuse
 from chain.gossip.config import Config
 from chain.gossip.events import Accepted, Closed, LinkId, Token, WriteProgress
-from chain.gossip.peers.policy import is_local
-from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.address import Address, is_local, parse_address
 from chain.gossip.wire.frames import CONTENT_TYPE, encode_frame
 from chain.gossip.wire.hello import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Hello, decode_hello
 from chain.gossip.wire.messages import Bye, Message
