@@ -59,6 +59,21 @@ def test_exempt_addresses_are_one_network_so_that_their_flood_displaces_only_its
     assert "192.0.2.1" not in crowd.dropped
 
 
+def test_exempt_addresses_leave_places_to_others_even_if_all_of_theirs_are_protected() -> None:
+    crowd = Crowd(32, 1, exempt=exempt_loopback)
+    came = [crowd.come("127.0.0.1") for _ in range(30)]
+    for connection in came:
+        crowd.census.set_rank(connection, Rank.ANSWERED)
+    assert crowd.come("127.0.0.1") is None
+    assert crowd.come("192.0.2.1") is not None
+    assert crowd.come("198.51.100.1") is not None
+    assert crowd.census.total == 32
+    crowd.census.leave(came[0])
+    assert crowd.come("127.0.0.1") is not None
+    assert crowd.come("127.0.0.2") is not None
+    assert crowd.dropped == ["127.0.0.1"], "a place of its own network"
+
+
 @pytest.mark.parametrize(
     ("flood", "newcomer"),
     [
