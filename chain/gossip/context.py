@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
@@ -13,7 +14,7 @@ from chain.gossip.events import LinkId, Now, Token
 from chain.gossip.limits import Discouraged, LinkBudget
 from chain.gossip.short_ids import ShortIds
 from chain.gossip.views import ChainView, PoolView, RandomSource
-from chain.gossip.wire.address import Address
+from chain.gossip.wire.address import Address, is_local
 from chain.gossip.wire.hello import (
     RELAYS_ADDRESSES,
     RELAYS_TRANSACTIONS,
@@ -246,10 +247,12 @@ class Context:
     def misbehaved(self, link: Link, why: str) -> None:
         """Close a link because its peer misbehaved, and remember the IP.
 
-        The IP is not remembered where many nodes share one, or for outbound and manual peers.
+        The IP is not remembered where many nodes share one, on networks for tests and of local IPs
+        (Bitcoin: MaybeDiscourageAndDisconnect), or for manual peers.
         """
         self.trace("misbehaved", link=link.id, why=why)
-        if self.config.is_public and not link.is_manual:
+        is_shared = not self.config.is_public or is_local(ip_address(link.address.ip))
+        if not is_shared and not link.is_manual:
             self.discouraged.add(link.address, self.now.unix_s)
         self.close(link, why, CODE_MISBEHAVED)
 

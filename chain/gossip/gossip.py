@@ -197,7 +197,7 @@ class Gossip:
             self._tip_changed(before, tip)
 
     def _tip_changed(self, before: "BlockTreeEntry", tip: "BlockTreeEntry") -> None:
-        self._liveness.blocks_connected(tip.height - before.height)
+        self._liveness.tip_changed(before, tip)
         self._block_queue.block_stored(tip.id)
         self._tx_download.tip_changed()
         self._stale.tip_changed()

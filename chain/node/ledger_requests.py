@@ -49,7 +49,8 @@ class LedgerRequestHandler:
     def handle_next(self, requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
         """Take out and answer the first request, if there is one.
 
-        Consecutive blocks are answered together, because that is faster.
+        The blocks behind a block are answered with it, because that is faster. They overtake what
+        is between them, or peers that read would slow down a first sync; that is answered next.
         """
         if not requests:
             return []
@@ -57,15 +58,18 @@ class LedgerRequestHandler:
         if not isinstance(first, ValidateBlock):
             return [self.handle(first, now)]
         blocks, size = [first], len(first.block.raw)
+        overtaken: list[LedgerRequest] = []
         while len(blocks) < BLOCKS_TOGETHER_MAX and requests:
-            following = requests[0]
+            following = requests.popleft()
             if not isinstance(following, ValidateBlock):
-                break
+                overtaken.append(following)
+                continue
             size += len(following.block.raw)
             if size > BYTES_TOGETHER_MAX:
+                overtaken.append(following)
                 break
             blocks.append(following)
-            requests.popleft()
+        requests.extendleft(reversed(overtaken))
         return [self._block_verdicts(blocks, now)]
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:

@@ -22,6 +22,7 @@ from chain.gossip.wire.messages import (
     WTX,
     BlockMessage,
     GetAddresses,
+    GetHeaders,
     Headers,
     Inv,
     Inventory,
@@ -82,6 +83,19 @@ def test_a_chain_that_jumps_allows_no_more_messages_than_one_burst(count):
         for _ in range(40):
             used.charge_unrequested(Headers(()), 13, 0)
     assert 0 < budget.wait_us(0) <= usual.wait_us(0)
+
+
+@pytest.mark.parametrize(("age_s", "is_paused"), [(0, False), (25 * 3600, True)])
+def test_a_first_sync_of_old_blocks_does_not_lift_the_limits_of_messages(age_s, is_paused):
+    rig = Rig(config=replace(Rig().config, rate_factor=1))
+    rig.start_s += age_s
+    link, other = rig.accept(1), rig.accept(2)
+    actions = []
+    for block in chain().grow(200):
+        rig.say_headers(link, [block])
+        rig.say(link, BlockMessage(block.raw))
+        actions += rig.say(other, GetHeaders((), block.id))
+    assert bool([a for a in actions if isinstance(a, Pause) and a.link == other]) is is_paused
 
 
 def test_a_peer_whose_blocks_come_faster_than_its_rate_is_still_read():

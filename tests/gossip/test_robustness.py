@@ -10,6 +10,8 @@ from chain.gossip.actions import Close, Dial, Reply, Send
 from chain.gossip.blocks.block_download import COPIES_MAX, IN_FLIGHT_PER_LINK_MAX
 from chain.gossip.blocks.block_queue import VALIDATING_MAX
 from chain.gossip.blocks.compact_download import ATTEMPTS_MAX, PARTIAL_BLOCKS_MAX
+from chain.gossip.blocks.serve import REQUESTS_MAX
+from chain.gossip.blocks.upload import TURNS_MAX
 from chain.gossip.config import config_for
 from chain.gossip.events import (
     BadFrame,
@@ -24,6 +26,7 @@ from chain.gossip.events import (
     HeadersRead,
     HeadersVerdict,
     LinkId,
+    RequestAbandoned,
     Requested,
     RequestFinished,
     SeedResolved,
@@ -168,6 +171,7 @@ class Byzantine(RuleBasedStateMachine):
         config = config_for(SIMULATION, agent="/t/", auto_dial=auto_dial)
         self.rig = Rig(config=replace(config, seeds=SEEDS))
         self.links = [self.rig.accept(1), self.rig.dial(2)]
+        self.requested = []  # each request's link and token
 
     @rule(number=st.integers(1, 6), inbound=st.booleans(), flags=st.integers(0, 3))
     def link(self, number, inbound, flags):
@@ -188,13 +192,29 @@ class Byzantine(RuleBasedStateMachine):
     def say(self, which, said):
         self.check(self.rig.handle(Frames(self.pick(which), tuple(said), 100 * len(said))))
 
-    @rule(which=st.integers(0, 9), locator=st.lists(ids, max_size=3), wanted=items)
+    @rule(
+        which=st.integers(0, 9),
+        locator=st.lists(ids, max_size=3),
+        wanted=st.lists(ids, max_size=20),
+    )
     def request(self, which, locator, wanted):
         link = self.pick(which)
-        blocks = tuple(item for item in wanted if item.kind == WITNESS_BLOCK)
-        self.check(self.rig.handle(Requested(link, Token(9000), GetData(blocks), 50)))
+        blocks = tuple(Inventory(WITNESS_BLOCK, block_id) for block_id in wanted)
         asked = GetHeaders(tuple(locator), Hash32(bytes(32)))
-        self.check(self.rig.handle(Requested(link, Token(9001), asked, 50)))
+        for message in (GetData(blocks), asked):
+            token = Token(9000 + len(self.requested))
+            self.requested.append((link, token))
+            self.check(self.rig.handle(Requested(link, token, message, 50)))
+
+    @rule(which=st.integers(0, 99))
+    def abandon(self, which):
+        """Let a request end, whether it was answered or not."""
+        if self.requested:
+            link, token = self.requested[-1 - which % len(self.requested)]
+            self.check(self.rig.handle(RequestAbandoned(link, token)))
+            waiting = self.rig.gossip._serving._requests.get(link, ())
+            left = [request for request in waiting if request.http_request == token]
+            assert not any(request.wanted or request.headers for request in left)
 
     @rule(which=st.integers(0, 9), failed=st.booleans())
     def answered(self, which, failed):
@@ -265,6 +285,18 @@ class Byzantine(RuleBasedStateMachine):
         open_links = [peer.link for peer in gossip.peers()]
         for table in (fetch._fetches, requests._by_link, gossip._serving._requests):
             assert list(table) == open_links, "a part remembers a link that ended"
+        serving = gossip._serving
+        assert serving._busy == {link.id: token for token, link in serving._reading.items()}
+        assert serving._delayed <= set(open_links) | set(self.links)
+        turns = serving._turns
+        assert len(turns._held) <= TURNS_MAX
+        assert not turns._queued or len(turns._held) == TURNS_MAX, "a turn is lost"
+        for link in serving._busy.keys() | turns._held.keys() | turns._queued.keys():
+            assert serving._requests[link], "a link without a request is served"
+        for link, waiting in serving._requests.items():
+            served = link in serving._busy or link in turns._queued or link in serving._delayed
+            assert len(waiting) <= REQUESTS_MAX
+            assert served or not waiting, "a request hangs"
         arrivals = gossip._block_queue
         here = [*arrivals._queued.values(), *arrivals._validating.values()]
         assert sum(len(a.block.raw) for a in here) == arrivals.size

@@ -229,13 +229,27 @@ def test_a_node_that_stops_commits_what_was_begun_and_leaves_the_other_blocks_ou
     assert added == {0: 0, 1: 1, 5: 4, 20: 12}[looks]
 
 
-def test_other_questions_keep_their_place_between_blocks(fresh):
-    first, second = fresh.chain.grow(2)
-    read = ReadBlocks(Token(9), (second.id,), 1)
-    waiting = deque([ask_block(1, first), read, ask_block(2, second)])
-    assert [verdict.token for verdict in verdicts(fresh, waiting)] == [1]
+def test_reads_between_blocks_do_not_split_what_is_committed_together(fresh):
+    changes = []
+    fresh.node.listeners.append(changes.append)
+    blocks = fresh.chain.grow(6)
+    waiting = deque()
+    for at, block in enumerate(blocks):
+        waiting += [ask_block(at, block), ReadBlocks(Token(10 + at), (block.id,), 1)]
+    assert [verdict.token for verdict in verdicts(fresh, waiting)] == list(range(6))
+    assert [len(change.connected) for change in changes] == [6]
+    answers = [fresh.answers.handle_next(waiting, NOW) for _ in blocks]
+    assert answers == [[BlocksRead(Token(10 + at), (each.raw,))] for at, each in enumerate(blocks)]
+
+
+def test_what_blocks_overtook_is_answered_before_the_blocks_that_follow(fresh, monkeypatch):
+    monkeypatch.setattr("chain.node.ledger_requests.BLOCKS_TOGETHER_MAX", 2)
+    blocks = fresh.chain.grow(4)
+    read = ReadBlocks(Token(9), (blocks[3].id,), 1)
+    waiting = deque([ask_block(1, blocks[0]), read, *map(ask_block, (2, 3, 4), blocks[1:])])
+    assert [verdict.token for verdict in verdicts(fresh, waiting)] == [1, 2]
     assert fresh.answers.handle_next(waiting, NOW) == [BlocksRead(Token(9), (None,))]
-    assert [verdict.token for verdict in verdicts(fresh, waiting)] == [2]
+    assert [verdict.token for verdict in verdicts(fresh, waiting)] == [3, 4]
 
 
 def test_each_block_of_many_gets_its_own_refusal(fresh):
@@ -255,8 +269,9 @@ def test_each_block_of_many_gets_its_own_refusal(fresh):
 def test_blocks_are_answered_together_up_to_a_number_of_bytes(
     fresh, monkeypatch, limit_bytes, together
 ):
-    first, second = fresh.chain.grow(2)
+    first, second, third = fresh.chain.grow(3)
     limit = len(first.raw) + len(second.raw) + limit_bytes
     monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", limit)
-    waiting = deque([ask_block(1, first), ask_block(2, second)])
+    waiting = deque([ask_block(1, first), ask_block(2, second), ask_block(3, third)])
     assert len(verdicts(fresh, waiting)) == together
+    assert [request.token for request in waiting] == [1, 2, 3][together:]

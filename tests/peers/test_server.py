@@ -194,6 +194,33 @@ def test_a_batch_is_taken_once_and_in_order(tmp_path: Path) -> None:
     with_link(tmp_path, body)
 
 
+def test_batches_that_wait_for_the_one_before_are_few(tmp_path: Path) -> None:
+    """H6: each holds a connection that is never shed, and only the limit of its IP was one."""
+
+    async def body(node: Running, stranger: Stranger) -> None:
+        frame = encode_frame(Ping(1))
+        head = (
+            f"POST {PREFIX}/links/{stranger.secret}/up/0 HTTP/1.1\r\nhost: {node.address}\r\n"
+            f"groat-network: {HELLO.magic.hex()}\r\ngroat-seq: 1\r\n"
+            f"expect: 100-continue\r\ncontent-length: {len(frame)}\r\n\r\n"
+        )
+        reader, writer = await asyncio.open_connection(node.address.host, node.address.port)
+        writer.write(head.encode())
+        assert b" 100 " in await reader.readuntil(b"\r\n\r\n")  # it has its turn
+        waiting = {asyncio.ensure_future(stranger.up(Ping(1), seq=1)) for _ in range(4)}
+        refused: set[asyncio.Future[int]] = set()
+        while len(refused) < 3:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            refused |= done
+        assert [task.result() for task in refused] == [429] * 3
+        writer.write(frame)
+        assert (await reader.readline())[9:12] == b"204"
+        assert [await task for task in waiting] == [204]
+        writer.close()
+
+    with_link(tmp_path, body)
+
+
 def test_a_number_that_is_none_is_400(tmp_path: Path) -> None:
     async def body(_node: Running, stranger: Stranger) -> None:
         path = f"{PREFIX}/links/{stranger.secret}/up/0"
@@ -346,6 +373,23 @@ def test_held_handshakes_shut_nobody_out_and_cost_their_own_network(tmp_path: Pa
             assert alive == [False] * 2 + [True] * 6
 
     serve(tmp_path, body, server=ServerLimits(unfinished_max=7))
+
+
+def test_local_handshakes_without_limits_of_their_own_cost_each_other(tmp_path: Path) -> None:
+    """H6: each was the first of its /16, so that the oldest of all had to go."""
+
+    async def body(node: Running) -> None:
+        async with AsyncExitStack() as stack:
+            held = []
+            for source in ("127.1.0.1", "127.9.0.1", "127.8.0.1", "127.7.0.1", "127.6.0.1"):
+                client = await stack.enter_async_context(calling(node.address, source))
+                answer = await client.post(f"{PREFIX}/links", content=HELLO.encode())
+                assert answer.status_code == 201
+                held.append((client, answer.headers["groat-link"]))
+            assert [await opens(client, secret) for client, secret in held[:2]] == [True, False]
+
+    limits = ServerLimits(unfinished_max=4, exempt=lambda ip: str(ip) != "127.1.0.1")
+    serve(tmp_path, body, server=limits)
 
 
 async def opens(client: httpx.AsyncClient, secret: str) -> bool:

@@ -5,8 +5,11 @@ import threading
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from chain.cli.bitcoin_cli_flags import _known
 from chain.cli.commands import app
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS, not_found
@@ -100,3 +103,24 @@ def test_a_flag_of_bitcoin_cli_names_what_stands_for_it(before, flag, instead):
         2,
         f"groat: {name} is bitcoin-cli's: use {instead} (see groat rpc --help)\n",
     )
+
+
+_dashed = st.builds(str.__add__, st.sampled_from(["-", "--", "---"]), st.text(max_size=8)).filter(
+    lambda word: _known(word.split("=")[0]) is None
+)
+_negative = st.floats(max_value=-1).map(str) | st.integers(max_value=-1).map(str)
+
+
+@given(arguments=st.lists(_dashed | _negative | st.just("--") | st.just("--api="), max_size=3))
+@pytest.mark.parametrize("before", [[], ["--"], ["--named"], ["--network", "regtest", "--"]])
+def test_arguments_that_begin_with_a_dash_reach_the_method_as_they_are(before, arguments):
+    words = ["echo", "-1", *arguments]
+    with typer.main.get_command(app).commands["rpc"].make_context("rpc", [*before, *words]) as made:
+        assert made.params["words"] == words
+
+
+@pytest.mark.parametrize("argument", ["-regtest", "-rpcwait", "-conf=x", "--named", "-h"])
+def test_behind_two_dashes_even_a_flag_of_bitcoin_cli_is_an_argument(argument):
+    words = ["echo", argument]
+    with typer.main.get_command(app).commands["rpc"].make_context("rpc", ["--", *words]) as made:
+        assert made.params["words"] == words

@@ -206,15 +206,21 @@ class Serving(Part):
         self._continue(link)
 
     def _reply_missing(self, link: Link, request: _Request) -> bool:
-        """Reply for the next blocks, if they are not stored: the ledger is not asked for these."""
-        wanted = request.wanted
-        missing = tuple(takewhile(lambda block_id: not self._has(block_id), wanted))
-        if not missing:
+        """Reply for all blocks that are not stored, if the next one is not: no ledger is asked.
+
+        Between two of them the ledger would be asked for each block that is stored, one by one.
+        """
+        if not request.wanted or self._has(request.wanted[0]):
             return False
-        for _ in missing:
-            wanted.popleft()
-        items = tuple(Inventory(WITNESS_BLOCK, block_id) for block_id in missing)
-        self._reply(link, request, NotFound(items), is_last=not wanted)
+        stored: deque[Hash32] = deque()
+        missing: list[Inventory] = []
+        for block_id in request.wanted:  # once: a block may be stored meanwhile, on another thread
+            if self._has(block_id):
+                stored.append(block_id)
+            else:
+                missing.append(Inventory(WITNESS_BLOCK, block_id))
+        request.wanted = stored
+        self._reply(link, request, NotFound(tuple(missing)), is_last=not stored)
         return True
 
     def _has(self, block_id: Hash32) -> bool:

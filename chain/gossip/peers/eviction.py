@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from chain.gossip.context import Context, Link
+from chain.gossip.peers.policy import inbound_group
 from chain.primitives.hashes import sha256d
 
 PROTECTED_BY_GROUP: Final = 4
@@ -30,7 +31,7 @@ def choose_evicted(context: Context) -> Link | None:
     ]
     if discouraged:
         return discouraged[-1]
-    left = _without(inbound, lambda link: sha256d(context.secret + link.address.group))
+    left = _without(inbound, lambda link: sha256d(context.secret + inbound_group(link.address)))
     left = _protect(left, PROTECTED_BY_PING, lambda link: -_ping_us(link))
     left = _protect(left, PROTECTED_BY_TRANSACTION, lambda link: link.last_transaction_us)
     left = _protect(left, PROTECTED_BLOCK_ONLY, lambda link: link.last_block_us, _is_block_only)
@@ -38,10 +39,11 @@ def choose_evicted(context: Context) -> Link | None:
     left = _protect(left, len(left) // 2, lambda link: -link.opened_us)
     if not left:
         return None
-    counts = Counter(link.address.group for link in left)
+    groups = {link.id: inbound_group(link.address) for link in left}
+    counts = Counter(groups.values())
     most = max(counts.values())
     # Among networks with equally many links, the one with the youngest link.
-    return max((link for link in left if counts[link.address.group] == most), key=_opened_us)
+    return max((link for link in left if counts[groups[link.id]] == most), key=_opened_us)
 
 
 def _without(links: list[Link], by_group: Callable[[Link], bytes]) -> list[Link]:

@@ -11,7 +11,7 @@ from chain.gossip.events import Accepted, DialId
 from chain.gossip.peers.eviction import choose_evicted
 from chain.gossip.peers.links import PING_INTERVAL_S, OpenedLink, open_link
 from chain.gossip.peers.ownaddress import own_address
-from chain.gossip.peers.policy import is_local
+from chain.gossip.wire.address import is_local
 from chain.gossip.wire.hello import (
     PROTOCOL_VERSION,
     PROTOCOL_VERSION_MIN,

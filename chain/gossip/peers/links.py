@@ -29,6 +29,7 @@ from chain.primitives.numbers import SECOND_US
 PING_INTERVAL_S: Final = 20  # below the 60 s after which proxies and NATs forget a connection
 PONG_TIMEOUT_S: Final = 60
 SILENCE_S_MAX: Final = 90
+OLD_BLOCK_S: Final = 24 * 3600  # Bitcoin: DEFAULT_MAX_TIP_AGE
 QUEUED_BYTES_MAX: Final = 2 * 1024 * 1024 + 4_000_000  # a block may always be in transit
 QUEUED_BYTES_ALL_MAX: Final = 64 * 1024 * 1024  # of all links together
 WRITE_STALL_S_MAX: Final = 60
@@ -142,10 +143,15 @@ class Liveness(Part):
             link.budget.charge_unrequested(message, unrequested_bytes, now_us)
         self._pause_if_over(link)
 
-    def blocks_connected(self, count: int) -> None:
-        """Allow each peer more messages about blocks, as the chain has grown by `count` blocks."""
+    def tip_changed(self, before: BlockTreeEntry, tip: BlockTreeEntry) -> None:
+        """Allow each peer more messages about blocks, as the chain has grown.
+
+        Not for old blocks: a first sync connects thousands in a second, which no peer announces.
+        """
+        if self._context.now.unix_s - tip.header.time > OLD_BLOCK_S:
+            return
         for link in self._context.links.values():
-            link.budget.blocks_connected(count, self._context.now.mono_us)
+            link.budget.blocks_connected(tip.height - before.height, self._context.now.mono_us)
 
     def requested(self, link: Link, event: Requested) -> None:
         """Record a message that came as an HTTP request."""

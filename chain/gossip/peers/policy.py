@@ -9,7 +9,7 @@ import ipaddress
 from typing import Final
 
 from chain.gossip.config import Reach
-from chain.gossip.wire.address import Address
+from chain.gossip.wire.address import PRIVATE_NETWORKS, Address, is_local
 
 _PORTS_LOW: Final = frozenset({80, 443})
 _PORT_MIN: Final = 1024
@@ -52,10 +52,8 @@ _SPECIAL_V6: Final = (  # within 2000::/3, outside of which there are no Interne
 _GLOBAL_V6: Final = ipaddress.ip_network("2000::/3")
 _SPECIAL: Final = tuple(map(ipaddress.ip_network, _SPECIAL_V4 + _SPECIAL_V6))
 _METADATA_V6: Final = ipaddress.ip_address("fd00:ec2::254")  # AWS's, inside fc00::/7
-_PRIVATE: Final = tuple(
-    ipaddress.ip_network(text)
-    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
-)
+
+_LOCAL_GROUP: Final = b""
 
 
 def may_dial(address: Address, reach: Reach) -> bool:
@@ -65,18 +63,17 @@ def may_dial(address: Address, reach: Reach) -> bool:
         return reach is not Reach.PUBLIC and address.port >= _PORT_MIN
     if reach is Reach.LOOPBACK or not _port_allowed(address.port):
         return False
-    if reach is Reach.LOCAL and any(ip in network for network in _PRIVATE):
+    if reach is Reach.LOCAL and any(ip in network for network in PRIVATE_NETWORKS):
         return ip != _METADATA_V6
     return _is_global(ip)
 
 
-def is_local(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Return whether an IP is this machine's or one of a local network.
+def inbound_group(address: Address) -> bytes:
+    """Return the network of a peer that dialled us, within which a flood displaces only itself.
 
-    Many hosts may share one, behind a container's bridge for instance, and none is a stranger: such
-    IPs have no limits of their own.
+    Local IPs are one (Bitcoin: NetGroupManager::GetGroup): a host has all of 127.0.0.0/8.
     """
-    return ip.is_loopback or ip.is_link_local or any(ip in network for network in _PRIVATE)
+    return _LOCAL_GROUP if is_local(ipaddress.ip_address(address.ip)) else address.group
 
 
 def network_name(address: Address) -> str:

@@ -13,6 +13,10 @@ _ADDRESS_BYTES: Final = {NETWORK_IPV4: 4, NETWORK_IPV6: 16}
 _ADDRESS_BYTES_MAX: Final = 512  # BIP155, for unknown network ids
 _MAPPED: Final = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 _BROADCAST: Final = b"\xff" * 4
+PRIVATE_NETWORKS: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
 _GROUP_BYTES: Final = {4: 2, 16: 4}  # IPv4 /16, IPv6 /32
 
 
@@ -53,6 +57,15 @@ def parse_address(host: str, port: int) -> Address:
     if not 0 < port < 1 << 16:
         raise ValueError(f"port {port} is out of range")
     return Address(ipaddress.ip_address(host).packed, port)
+
+
+def is_local(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Return whether an IP is this machine's or one of a local network.
+
+    Many hosts may share one, behind a container's bridge for instance, and none is a stranger: such
+    IPs have no limits of their own.
+    """
+    return ip.is_loopback or ip.is_link_local or any(ip in network for network in PRIVATE_NETWORKS)
 
 
 def encode_address(address: Address | None) -> bytes:

@@ -11,6 +11,8 @@ from chain.gossip.wire.address import parse_address
 
 CONNECTIONS_MAX: Final = 6  # what one link to a peer uses: down, two lanes up, requests
 _ANY_PORT = 1
+_KEPT_SHARE: Final = 16  # of the connections, one in so many is for IPs that are not exempt
+EXEMPT_GROUP: Final = b""  # one network: what has no limit of its own displaces only itself
 
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -63,11 +65,13 @@ class Census:
         exempt: Exempt = exempt_nobody,
         is_banned: Callable[[str], bool] = lambda _address: False,
     ) -> None:
-        """Set the limits; IPs that are `exempt` have none per origin."""
+        """Set the limits; IPs that are `exempt` have none per origin, and are one network."""
         self._connections_max = connections_max
         self._per_origin_max = per_origin_max
         self._is_exempt = exempt
         self._is_banned = is_banned
+        self._exempt_max = connections_max - connections_max // _KEPT_SHARE
+        self._exempt_total = 0
         self._origins: Counter[str] = Counter()
         self._owners: Counter[Hashable] = Counter()
         # Connections to shed by network and rank, each dictionary in the order of waiting.
@@ -83,13 +87,18 @@ class Census:
         if self._is_banned(address):
             return None
         origin = origin_of(address)
-        is_full = self._origins[origin] >= self._per_origin_max
-        if is_full and not self._is_exempt(ipaddress.ip_address(origin)):
+        is_exempt = self._is_exempt(ipaddress.ip_address(origin))
+        if self._origins[origin] >= self._per_origin_max and not is_exempt:
             return None
-        group = parse_address(origin, _ANY_PORT).group
-        if self.total >= self._connections_max and not self._make_room(group):
+        group = EXEMPT_GROUP if is_exempt else parse_address(origin, _ANY_PORT).group
+        if is_exempt and self._exempt_total >= self._exempt_max:
+            has_room = self._shed_of(group)
+        else:
+            has_room = self.total < self._connections_max or self._make_room(group)
+        if not has_room:
             return None
         self.total += 1
+        self._exempt_total += is_exempt
         self._origins[origin] += 1
         connection = Connection(origin, group, drop)
         self._list(connection)
@@ -100,6 +109,7 @@ class Census:
         self._unlist(connection)
         self._disown(connection)
         self.total -= 1
+        self._exempt_total -= connection.group == EXEMPT_GROUP
         self._origins[connection.origin] -= 1
         if not self._origins[connection.origin]:
             del self._origins[connection.origin]
@@ -156,7 +166,13 @@ class Census:
         largest = max(self._idle, key=self._count)
         if self._count(largest) <= own:
             largest = group
-        ranks = self._idle[largest]
+        return self._shed_of(largest)
+
+    def _shed_of(self, group: bytes) -> bool:
+        """Shed one connection of a network; False: none can be shed."""
+        if group not in self._idle:
+            return False
+        ranks = self._idle[group]
         connection = next(iter(ranks[Rank.IDLE] or ranks[Rank.SENDING]))
         self.leave(connection)
         self.shed += 1

@@ -17,13 +17,18 @@ from starlette.responses import Response
 from chain.gossip.actions import Admit, Priority, Refuse
 from chain.gossip.config import Config
 from chain.gossip.events import Accepted, Closed, LinkId, Token, WriteProgress
-from chain.gossip.peers.policy import is_local
-from chain.gossip.wire.address import Address, parse_address
+from chain.gossip.wire.address import Address, is_local, parse_address
 from chain.gossip.wire.frames import CONTENT_TYPE, encode_frame
 from chain.gossip.wire.hello import PROTOCOL_VERSION, PROTOCOL_VERSION_MIN, Hello, decode_hello
 from chain.gossip.wire.messages import Bye, Message
 from chain.primitives.encoding import DecodeError
-from chain.service.http.census import CONNECTIONS_MAX, Exempt, exempt_nobody, origin_of
+from chain.service.http.census import (
+    CONNECTIONS_MAX,
+    EXEMPT_GROUP,
+    Exempt,
+    exempt_nobody,
+    origin_of,
+)
 from chain.service.http.guard import GuardLimits
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.net_lines import log_sent
@@ -325,12 +330,12 @@ class Acceptor:
         """
         unfinished = self.links.unfinished()
         if len(unfinished) >= self._limits.unfinished_max:
-            counts = Counter(link.remote.group for link in unfinished)
-            (group, _), *_ = counts.most_common(1)
-            self.end(
-                next(link for link in unfinished if link.remote.group == group),
-                "too many unfinished handshakes",
-            )
+            groups = [self._group(link.remote) for link in unfinished]
+            (group, _), *_ = Counter(groups).most_common(1)
+            self.end(unfinished[groups.index(group)], "too many unfinished handshakes")
+
+    def _group(self, remote: Address) -> bytes:
+        return EXEMPT_GROUP if self._is_exempt(remote.host) else remote.group
 
     def _end_unless_streaming(self, link: AcceptedLink) -> None:
         if not link.is_streaming:

@@ -61,15 +61,26 @@ class Traffic:
             seq = request.headers.get(SEQ_HEADER, "")
             if not (seq.isascii() and seq.isdecimal() and len(seq) < 20):
                 return plain_response(HTTPStatus.BAD_REQUEST)
-            try:
-                async with asyncio.timeout(self._limits.hold_s):
-                    await link.readable.wait()
-            except TimeoutError:
+            kind = f"up/{lane}"
+            if not link.begin(kind):
                 return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
-            async with link.turns[lane].lock:
-                return await self._take_batch(link, lane, int(seq), request)
+            try:
+                return await self._take_turn(link, lane, int(seq), request)
+            finally:
+                link.finish(kind)
 
         return endpoint
+
+    async def _take_turn(
+        self, link: AcceptedLink, lane: int, seq: int, request: Request
+    ) -> Response:
+        try:
+            async with asyncio.timeout(self._limits.hold_s):
+                await link.readable.wait()
+        except TimeoutError:
+            return plain_response(HTTPStatus.TOO_MANY_REQUESTS, retry_after_s=_RETRY_S)
+        async with link.turns[lane].lock:
+            return await self._take_batch(link, lane, seq, request)
 
     async def _take_batch(
         self, link: AcceptedLink, lane: int, seq: int, request: Request

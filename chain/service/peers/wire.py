@@ -19,7 +19,7 @@ LANE_BYTES_MAX: Final = (256 * 1024, BLOCK_BYTES_MAX + 64 * 1024)
 HEADERS_REQUEST_BYTES_MAX: Final = FRAME_HEADER_BYTES + GetHeaders.bytes_max
 BLOCKS_REQUEST_BYTES_MAX: Final = FRAME_HEADER_BYTES + 3 + 36 * REPLY_BLOCKS_MAX
 REPLY_BYTES_MAX: Final = HELLO_BYTES_MAX
-REQUESTS_MAX: Final = 2  # of one kind, of one link, at a time
+REQUESTS_MAX: Final = 2  # of one kind or lane, of one link, at a time
 
 
 def request_kind(message: Message) -> str | None:

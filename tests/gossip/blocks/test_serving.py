@@ -138,15 +138,25 @@ def test_the_ledger_is_not_asked_for_blocks_that_are_not_stored():
     asked = (*unknown[:2], *known[:2], *unknown[2:4], known[2], *unknown[4:])
     actions = rig.handle(Requested(rig.accept(), Token(1), GetData(asked), 150))
     read = [a.block_ids for a in actions if isinstance(a, ReadBlocks)]
-    assert read == [(stored[0].id, stored[1].id), (stored[2].id,)]
+    assert read == [tuple(block.id for block in stored)]
     replies = [a for a in actions if isinstance(a, Reply)]
-    assert [r.message for r in replies if isinstance(r.message, NotFound)] == [
-        NotFound(tuple(unknown[at : at + 2])) for at in (0, 2, 4)
-    ]
-    assert [r.message.raw for r in replies if isinstance(r.message, BlockMessage)] == [
-        block.raw for block in stored
-    ]
-    assert [r.is_last for r in replies] == [False] * 5 + [True]
+    assert replies[0].message == NotFound(tuple(unknown))
+    assert [r.message.raw for r in replies[1:]] == [block.raw for block in stored]
+    assert [r.is_last for r in replies] == [False] * 3 + [True]
+
+
+def test_unknown_blocks_between_stored_ones_do_not_cost_the_ledger_a_call_for_each():
+    rig = Rig()
+    stored = chain().grow(6)
+    feed(rig, stored)
+    items = []
+    for number, block in enumerate(stored):
+        items += [Inventory(WITNESS_BLOCK, block.id)]
+        items += [Inventory(WITNESS_BLOCK, Hash32(number.to_bytes(32)))]
+    actions = rig.say(rig.accept(), GetData(tuple(items)))
+    assert len([a for a in actions if isinstance(a, ReadBlocks)]) == 2
+    assert [m.raw for m in sent(actions, BlockMessage)] == [block.raw for block in stored]
+    assert [m.items for m in sent(actions, NotFound)] == [tuple(items[1::2])]
 
 
 @pytest.mark.parametrize(("bytes_max", "reads"), [(1, 6), (1_000_000, 1)])

@@ -54,6 +54,17 @@ def test_a_flood_from_one_network_only_parts_itself():
     assert len(links(rig)) <= SLOTS
 
 
+def test_a_local_flood_displaces_only_itself_whatever_loopback_ips_it_has():
+    """Each IP of 127.0.0.0/8 is this machine's: no /16 of it is a network of its own."""
+    rig = full_rig(together=range(0))
+    honest = [link.id for link in links(rig)]
+    for number in range(200):
+        rig.mono_us += 1000
+        remote = Address(bytes([127, number, 0, 1]), 9444)
+        rig.handle(Accepted(LinkId(5000 + number), remote, rig.hello()))
+    assert sum(rig.is_open(link) for link in honest) >= SLOTS - 2
+
+
 @pytest.mark.parametrize(
     ("merit", "value", "count"),
     [

@@ -106,6 +106,15 @@ def test_links_from_an_ip_of_the_local_network_are_limited_only_together(ip):
     assert len(rig.gossip.peers()) == 20
 
 
+@pytest.mark.parametrize("ip", ["127.0.0.1", "172.17.0.1", "fe80::1", "fd00::7"])
+def test_one_that_misbehaves_does_not_discourage_all_who_share_its_local_ip(ip):
+    rig = Rig()
+    rig.handle(Accepted(LinkId(1_000), parse_address(ip, 50_000), rig.hello()))
+    rig.handle(BadFrame(LinkId(1_000), "bad"))
+    assert not rig.is_open(LinkId(1_000))
+    assert not rig.gossip._context.discouraged.has(parse_address(ip, 50_001), rig.now.unix_s)
+
+
 @pytest.mark.parametrize("params", [DEVNET, REGTEST])
 def test_links_from_one_ip_are_many_where_all_share_it(params):
     rig = Rig(config=config_for(params, agent="/test/", auto_dial=False), params=params)

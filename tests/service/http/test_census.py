@@ -1,6 +1,7 @@
 """The open connections of one listener, and which is shed for a new one (H1)."""
 
 from collections import Counter
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from chain.service.http.census import (
     Exempt,
     Rank,
     exempt_loopback,
+    exempt_nobody,
 )
 
 
@@ -50,6 +52,28 @@ def test_loopback_may_be_exempt_from_the_limit_per_address() -> None:
     assert [crowd.come("::1").origin for _ in range(3)] == ["::1"] * 3
     assert crowd.come("192.0.2.1") is not None
     assert crowd.come("192.0.2.1") is None
+
+
+def test_exempt_addresses_are_one_network_so_that_their_flood_displaces_only_itself() -> None:
+    crowd = Crowd(4, 1, exempt=exempt_loopback)
+    assert crowd.come("192.0.2.1") is not None
+    assert all(crowd.come(f"127.{number}.0.1") is not None for number in range(20))
+    assert "192.0.2.1" not in crowd.dropped
+
+
+def test_exempt_addresses_leave_places_to_others_even_if_all_of_theirs_are_protected() -> None:
+    crowd = Crowd(32, 1, exempt=exempt_loopback)
+    came = [crowd.come("127.0.0.1") for _ in range(30)]
+    for connection in came:
+        crowd.census.set_rank(connection, Rank.ANSWERED)
+    assert crowd.come("127.0.0.1") is None
+    assert crowd.come("192.0.2.1") is not None
+    assert crowd.come("198.51.100.1") is not None
+    assert crowd.census.total == 32
+    crowd.census.leave(came[0])
+    assert crowd.come("127.0.0.1") is not None
+    assert crowd.come("127.0.0.2") is not None
+    assert crowd.dropped == ["127.0.0.1"], "a place of its own network"
 
 
 @pytest.mark.parametrize(
@@ -131,9 +155,12 @@ ADDRESSES = ("127.1.0.1", "127.1.0.2", "127.2.0.1", "127.3.0.1", "2001:db8::1", 
 class CensusMachine(RuleBasedStateMachine):
     """In any order of events the counts hold, and no protected connection is dropped."""
 
+    most = 6
+    exempt = staticmethod(exempt_nobody)
+
     def __init__(self) -> None:
         super().__init__()
-        self.census = Census(6, 3)
+        self.census = Census(self.most, 3, exempt=self.exempt)
         self.here: list[Connection] = []
         self.busy: set[int] = set()
 
@@ -186,11 +213,22 @@ class CensusMachine(RuleBasedStateMachine):
     @invariant()
     def counts_hold(self) -> None:
         origins = Counter(connection.origin for connection in self.here)
-        assert self.census.total == len(self.here) <= 6
-        assert all(count <= 3 for count in origins.values())
+        assert self.census.total == len(self.here) <= self.most
+        is_exempt = {origin: self.exempt(ip_address(origin)) for origin in origins}
+        assert all(count <= 3 or is_exempt[origin] for origin, count in origins.items())
+        exempt = sum(is_exempt[connection.origin] for connection in self.here)
+        assert self.census._exempt_total == exempt <= self.most - self.most // 16
         assert all(count <= CONNECTIONS_MAX for count in self.census._owners.values())
         idle = sum(map(self.census._count, {one.group for one in self.here}))
         assert idle == len([one for one in self.here if id(one) not in self.busy])
 
 
+class LocalCensusMachine(CensusMachine):
+    """Most of those who come are exempt."""
+
+    most = 16
+    exempt = staticmethod(exempt_loopback)
+
+
 TestCensusMachine = CensusMachine.TestCase
+TestLocalCensusMachine = LocalCensusMachine.TestCase
