@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from chain.errors import UsageError
 from chain.ledger.db.url import database_file
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import BlockFileError, check_first_frame
@@ -156,12 +155,10 @@ def _created(file: str, *, force: bool) -> Iterator[BinaryIO]:
             yield stream
         refuse_to_overwrite(Path(file), force=force)  # it may have been made meanwhile
         unfinished.replace(target)
-    except UsageError:
-        unfinished.unlink()
-        raise
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, file) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _size(file: str) -> int | None:

@@ -2,7 +2,9 @@
 
 import os
 import re
+import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -73,6 +75,16 @@ def test_an_export_follows_links_and_feeds_pipes(settings, block_file, tmp_path)
     reader.join(10)
     assert got == [block_file.read_bytes()]
     assert pipe.is_fifo()
+
+
+def test_an_export_that_fails_leaves_no_part_of_a_file(settings, block_file, tmp_path):
+    offline.import_file(settings, str(block_file))
+    [ledger] = (tmp_path / "data").rglob("ledger.sqlite")
+    with closing(sqlite3.connect(ledger)) as database, database:
+        database.execute("UPDATE blocks SET raw = substr(raw, 1, 100) WHERE rowid = 3")
+    where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
+    assert CliRunner().invoke(app, ["export", str(tmp_path / "out.dat"), *where]).exit_code == 1
+    assert list(tmp_path.glob("out.dat*")) == []
 
 
 def test_an_export_overwrites_a_file_only_when_forced(settings, block_file, tmp_path):
