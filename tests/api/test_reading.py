@@ -522,6 +522,27 @@ def test_a_version_that_is_there_is_found_before_the_next_look_is_due(on_reader,
     on_reader(scenario)
 
 
+def test_requests_that_find_a_new_version_wait_for_one_reading_of_it(on_reader, monkeypatch):
+    """On threads each would wait for Python's lock, and for the others."""
+
+    async def on_no_thread(_call):
+        raise AssertionError("it was read on a thread")
+
+    async def scenario(node, reader):
+        await reader.catch_up()
+        looks = []
+        reader.following.listeners.append(lambda: looks.append(None))
+        monkeypatch.setattr("chain.service.api.bounded_reads.on_thread", on_no_thread)
+        await node.mine()
+        block = node.chain.blocks[-1]
+        path = f"/api/tx/{id_text(block.transactions[0].txid)}/status"
+        statuses = await asyncio.gather(*(reader.json(path) for _ in range(8)))
+        assert {status["block_hash"] for status in statuses} == {id_text(block.id)}
+        assert len(looks) <= 2
+
+    on_reader(scenario)
+
+
 @pytest.mark.parametrize("name", [b"user-agent", b"accept", b"content-type", b"authorization"])
 def test_a_header_with_any_bytes_is_handed_on_as_it_is(on_reader, name):
     async def scenario(_node, reader):

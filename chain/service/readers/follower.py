@@ -48,6 +48,7 @@ from chain.service.api.state.port import (
     WAIT_S_MAX,
     ChainView,
     Instant,
+    NotReadYetError,
     ReadLimits,
     SnapshotUnavailableError,
     StaleTip,
@@ -178,10 +179,13 @@ class Follower:
 
     @contextmanager
     def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
-        """Open a snapshot of the present version. Raises SnapshotUnavailableError, LedgerError."""
+        """Open a snapshot of the present version.
+
+        Raises SnapshotUnavailableError, of which NotReadYetError without waiting; LedgerError.
+        """
         if self._reader.is_on_server and not limits.waits:
             raise SnapshotUnavailableError("reading from a server takes a worker thread")
-        deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
+        deadline = time.monotonic() + WAIT_S_MAX
         while True:
             with self._reader.snapshot(
                 limits.read_s, limits.bytes_max, waits=limits.waits
@@ -191,6 +195,9 @@ class Follower:
                     headers = _SnapshotHeaders(self._headers, snapshot, view)
                     yield Instant(view, snapshot, headers, view.version)
                     return
+                version = snapshot.query(read_version)
+            if not limits.waits:
+                raise NotReadYetError(version)
             if time.monotonic() >= deadline:
                 raise SnapshotUnavailableError("the chain is changing too fast to be read")
 

@@ -23,6 +23,14 @@ class SnapshotUnavailableError(Exception):
     """The chain changed faster than it could be read, or too many read; the client should retry."""
 
 
+class NotReadYetError(SnapshotUnavailableError):
+    """The tip or the mempool of the database's version must be read first, which is under way."""
+
+    def __init__(self, version: Version) -> None:
+        super().__init__("the chain changes just now")
+        self.version = version
+
+
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
     """How long and how much may be read in one snapshot."""
