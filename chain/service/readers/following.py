@@ -40,7 +40,7 @@ class Following:
                 await asyncio.to_thread(self._follower.listen)
             self._wake()
             with suppress(*PASSING):
-                await asyncio.to_thread(self._tell)
+                await asyncio.to_thread(self._announce)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s):
                     await self._requested.wait()
@@ -66,7 +66,7 @@ class Following:
         """Look now rather than at the next poll."""
         self._requested.set()
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
         for listener in self.listeners:
             listener()
 
