@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from chain.ledger.db.connections import ReaderConnections
@@ -102,6 +101,8 @@ class Reader:
     ) -> Iterator[LedgerSnapshot]:
         """Open a read transaction, which ends with the `with` block: leave it before replying.
 
+        Its connection is used again unless something fails.
+
         It waits if reads pause because the write-ahead log is too long, and for a connection if all
         are in use, unless `waits` is false.
 
@@ -115,9 +116,14 @@ class Reader:
         lasts_s = self._seconds_max if seconds_max is None else seconds_max
         deadline_s = time.monotonic() + lasts_s
         try:
-            with self._reading(deadline_s, waits=waits) as connection:
+            connection = self._connections.acquire(deadline_s, waits=waits)
+            is_whole = False
+            try:
                 limit_bytes(connection, bytes_max)
                 yield LedgerSnapshot(connection)
+                is_whole = True
+            finally:
+                self._connections.release(connection, is_whole=is_whole)
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {lasts_s} s") from error
@@ -132,17 +138,6 @@ class Reader:
         if not waits:
             raise UnavailableError("reads pause, so that the ledger's log can begin again")
         time.sleep(pause.ends_in_s)
-
-    @contextmanager
-    def _reading(self, deadline_s: float, *, waits: bool) -> Iterator[Connection]:
-        """Yield a connection in a transaction; it is used again unless something fails."""
-        connection = self._connections.acquire(deadline_s, waits=waits)
-        is_whole = False
-        try:
-            yield connection
-            is_whole = True
-        finally:
-            self._connections.release(connection, is_whole=is_whole)
 
     def check_file(self) -> None:
         """Check that the file is the one that was opened; others would never be read.
