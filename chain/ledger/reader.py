@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from chain.ledger.db.change_counter import ChangeCounter, Changes
 from chain.ledger.db.connections import ReaderConnections
 from chain.ledger.db.engine import open_engine, read_rows
 from chain.ledger.db.failures import first_read_failure, read_failure
@@ -87,6 +88,7 @@ class Reader:
         self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
         self._connections = ReaderConnections(self._engine, is_on_server=self.is_on_server)
+        self._counter = ChangeCounter(self._engine)
         self._file = database_file(database)
         self._log = LogFile(database)
         self._opened = _identity(self._file)
@@ -131,6 +133,19 @@ class Reader:
         except DamagedError as error:
             raise _with_advice(error) from error
 
+    def changes(self) -> Changes | None:
+        """Return what differs after each commit of others; None: only a snapshot can tell.
+
+        It takes a tenth of a snapshot's time. For one thread at a time.
+        """
+        pause = self._log.pause()
+        if self.is_on_server or (pause.ends_in_s and not pause.begins_in_s):
+            return None
+        try:
+            return self._counter.now()
+        except SQLAlchemyError:  # the snapshot meets it, and says what it means
+            return None
+
     def _pause(self, *, waits: bool) -> None:
         pause = self._log.pause()
         if pause.begins_in_s or not pause.ends_in_s:
@@ -159,6 +174,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        self._counter.close()
         self._connections.close()
 
 

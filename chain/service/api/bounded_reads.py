@@ -15,7 +15,13 @@ from chain.ledger.errors import ReadTooLargeError, SnapshotExpiredError, Unavail
 from chain.service.api.access.budget import TooLargeHereError
 from chain.service.api.context import ApiContext
 from chain.service.api.snapshot import ON_LOOP, NodeSnapshot, open_snapshot
-from chain.service.api.state.port import WAIT_S_MAX, NotReadYetError, SnapshotUnavailableError
+from chain.service.api.state.port import (
+    WAIT_S_MAX,
+    ChainView,
+    NotReadYetError,
+    SnapshotUnavailableError,
+)
+from chain.service.api.state.version_header import note_version
 from chain.service.api.threads import on_thread
 
 _Result = TypeVar("_Result")
@@ -43,6 +49,17 @@ async def read_bounded(api: ApiContext, read: Callable[[NodeSnapshot], _Result])
     except _BEGUN_AGAIN:
         pass
     return await read_on_thread(api, read)
+
+
+async def read_view(api: ApiContext, read: Callable[[ChainView], _Result]) -> _Result:
+    """Return what `read` returns of the present tip and mempool, which needs no ledger."""
+    try:
+        present = api.state.present(ON_LOOP)
+    except _BEGUN_AGAIN:
+        return await read_bounded(api, lambda snapshot: read(snapshot.view))
+    if present.version is not None:
+        note_version(present.version)
+    return read(present.view)
 
 
 def _read_here(api: ApiContext, read: Callable[[NodeSnapshot], _Result]) -> _Result:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -13,7 +14,7 @@ from fastapi.responses import Response
 
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.printable import printable
-from chain.service.api.bounded_reads import read_bounded, read_on_thread
+from chain.service.api.bounded_reads import read_bounded, read_on_thread, read_view
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json, write_json
@@ -304,6 +305,10 @@ class RpcServer:
             if request.method in CHANGING:
                 await self._api.wait_for_commit()
             return result, False
+
+        if method.is_of_view:
+            of_view = partial(method.function, **arguments)
+            return await read_view(self._api, of_view), True
 
         def read(snapshot: NodeSnapshot) -> Json:
             return method.function(snapshot, **arguments)
