@@ -3,13 +3,16 @@
 import asyncio
 import json
 import logging
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
 import pytest
 
+from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
+from chain.ledger.reader import Reader
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
@@ -540,6 +543,28 @@ def test_requests_that_find_a_new_version_wait_for_one_reading_of_it(on_reader, 
         assert {status["block_hash"] for status in statuses} == {id_text(block.id)}
         assert len(looks) <= 2
 
+    on_reader(scenario)
+
+
+def test_the_height_takes_a_snapshot_only_after_somebody_committed(on_reader, monkeypatch):
+    snapshots = []
+    opened = Reader.snapshot
+
+    def snapshot(self, *how, **more):
+        if threading.current_thread() is threading.main_thread():  # the event loop's
+            snapshots.append(None)
+        return opened(self, *how, **more)
+
+    async def scenario(node, reader):
+        for height in (103, 104, 105):
+            await node.mine()
+            assert await reader.rpc("getblockcount") == height, "no look was waited for"
+            snapshots.clear()
+            assert await reader.rpc("getbestblockhash") == id_text(node.chain.blocks[-1].id)
+            assert await reader.rpc("getblockhash", 0) == id_text(genesis_block(REGTEST).id)
+            assert not snapshots
+
+    monkeypatch.setattr(Reader, "snapshot", snapshot)
     on_reader(scenario)
 
 

@@ -38,23 +38,30 @@ class JoinedWrites(asyncio.Transport):
             self._transport.write(data)
 
     def get_write_buffer_size(self) -> int:
+        """Return the bytes that were written and not sent yet."""
         return self._transport.get_write_buffer_size() + self._size
 
     def close(self) -> None:
+        """Send what was written, and close."""
         self.flush()
         self._transport.close()
 
     def abort(self) -> None:
+        """Close at once; what was not sent is lost."""
         self._transport.abort()
 
     def is_closing(self) -> bool:
+        """Return whether it is closed, or about to be."""
         return self._transport.is_closing()
 
     def pause_reading(self) -> None:
+        """Read no more for now."""
         self._transport.pause_reading()
 
     def resume_reading(self) -> None:
+        """Read on."""
         self._transport.resume_reading()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - asyncio's
+        """Return what is known of the connection."""
         return self._transport.get_extra_info(name, default)
