@@ -559,6 +559,7 @@ def test_the_height_takes_a_snapshot_only_after_somebody_committed(on_reader, mo
         for height in (103, 104, 105):
             await node.mine()
             assert await reader.rpc("getblockcount") == height, "no look was waited for"
+            assert await reader.rpc("getblockcount") == height
             snapshots.clear()
             assert await reader.rpc("getbestblockhash") == id_text(node.chain.blocks[-1].id)
             assert await reader.rpc("getblockhash", 0) == id_text(genesis_block(REGTEST).id)
