@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from chain.ledger.db.change_counter import ChangeCounter, Changes
 from chain.ledger.db.connections import ReaderConnections
 from chain.ledger.db.engine import open_engine, read_rows
 from chain.ledger.db.failures import first_read_failure, read_failure
@@ -88,6 +88,7 @@ class Reader:
         self._engine = open_engine(database, read_only=True)
         self._seconds_max = seconds_max
         self._connections = ReaderConnections(self._engine, is_on_server=self.is_on_server)
+        self._counter = ChangeCounter(self._engine)
         self._file = database_file(database)
         self._log = LogFile(database)
         self._opened = _identity(self._file)
@@ -102,6 +103,8 @@ class Reader:
     ) -> Iterator[LedgerSnapshot]:
         """Open a read transaction, which ends with the `with` block: leave it before replying.
 
+        Its connection is used again unless something fails.
+
         It waits if reads pause because the write-ahead log is too long, and for a connection if all
         are in use, unless `waits` is false.
 
@@ -115,15 +118,33 @@ class Reader:
         lasts_s = self._seconds_max if seconds_max is None else seconds_max
         deadline_s = time.monotonic() + lasts_s
         try:
-            with self._reading(deadline_s, waits=waits) as connection:
+            connection = self._connections.acquire(deadline_s, waits=waits)
+            is_whole = False
+            try:
                 limit_bytes(connection, bytes_max)
                 yield LedgerSnapshot(connection)
+                is_whole = True
+            finally:
+                self._connections.release(connection, is_whole=is_whole)
         except SQLAlchemyError as error:
             if time.monotonic() > deadline_s:
                 raise SnapshotExpiredError(f"a read took over {lasts_s} s") from error
             raise _with_advice(read_failure(self._engine, error)) from error
         except DamagedError as error:
             raise _with_advice(error) from error
+
+    def changes(self) -> Changes | None:
+        """Return what differs after each commit of others; None: only a snapshot can tell.
+
+        It takes a tenth of a snapshot's time. For one thread at a time.
+        """
+        pause = self._log.pause()
+        if self.is_on_server or (pause.ends_in_s and not pause.begins_in_s):
+            return None
+        try:
+            return self._counter.now()
+        except SQLAlchemyError:  # the snapshot meets it, and says what it means
+            return None
 
     def _pause(self, *, waits: bool) -> None:
         pause = self._log.pause()
@@ -132,17 +153,6 @@ class Reader:
         if not waits:
             raise UnavailableError("reads pause, so that the ledger's log can begin again")
         time.sleep(pause.ends_in_s)
-
-    @contextmanager
-    def _reading(self, deadline_s: float, *, waits: bool) -> Iterator[Connection]:
-        """Yield a connection in a transaction; it is used again unless something fails."""
-        connection = self._connections.acquire(deadline_s, waits=waits)
-        is_whole = False
-        try:
-            yield connection
-            is_whole = True
-        finally:
-            self._connections.release(connection, is_whole=is_whole)
 
     def check_file(self) -> None:
         """Check that the file is the one that was opened; others would never be read.
@@ -164,6 +174,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        self._counter.close()
         self._connections.close()
 
 

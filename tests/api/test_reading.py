@@ -3,13 +3,16 @@
 import asyncio
 import json
 import logging
+import threading
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
 import pytest
 
+from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
+from chain.ledger.reader import Reader
 from chain.primitives.address import script_address
 from chain.primitives.numbers import id_text
 from chain.service.api.hand_on import AT_NODE as PATHS_AT_NODE
@@ -519,6 +522,50 @@ def test_a_version_that_is_there_is_found_before_the_next_look_is_due(on_reader,
             await node.mine()
             await reader.catch_up()
 
+    on_reader(scenario)
+
+
+def test_requests_that_find_a_new_version_wait_for_one_reading_of_it(on_reader, monkeypatch):
+    """On threads each would wait for Python's lock, and for the others."""
+
+    async def on_no_thread(_call):
+        raise AssertionError("it was read on a thread")
+
+    async def scenario(node, reader):
+        await reader.catch_up()
+        looks = []
+        reader.following.listeners.append(lambda: looks.append(None))
+        monkeypatch.setattr("chain.service.api.bounded_reads.on_thread", on_no_thread)
+        await node.mine()
+        block = node.chain.blocks[-1]
+        path = f"/api/tx/{id_text(block.transactions[0].txid)}/status"
+        statuses = await asyncio.gather(*(reader.json(path) for _ in range(8)))
+        assert {status["block_hash"] for status in statuses} == {id_text(block.id)}
+        assert len(looks) <= 2
+
+    on_reader(scenario)
+
+
+def test_the_height_takes_a_snapshot_only_after_somebody_committed(on_reader, monkeypatch):
+    snapshots = []
+    opened = Reader.snapshot
+
+    def snapshot(self, *how, **more):
+        if threading.current_thread() is threading.main_thread():  # the event loop's
+            snapshots.append(None)
+        return opened(self, *how, **more)
+
+    async def scenario(node, reader):
+        for height in (103, 104, 105):
+            await node.mine()
+            assert await reader.rpc("getblockcount") == height, "no look was waited for"
+            assert await reader.rpc("getblockcount") == height
+            snapshots.clear()
+            assert await reader.rpc("getbestblockhash") == id_text(node.chain.blocks[-1].id)
+            assert await reader.rpc("getblockhash", 0) == id_text(genesis_block(REGTEST).id)
+            assert not snapshots
+
+    monkeypatch.setattr(Reader, "snapshot", snapshot)
     on_reader(scenario)
 
 

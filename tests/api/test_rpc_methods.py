@@ -15,6 +15,7 @@ from chain.service.api import rpc
 from chain.service.api.context import ApiContext
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.snapshot import NodeSnapshot
+from chain.service.api.state.port import ChainView
 from chain.service.peers.peer_status import NetTotals
 from tests.api.harness import PEER, UNKNOWN, RecordingPeers, payment
 from tests.builders import KEY
@@ -321,6 +322,9 @@ def test_control(on_node):
     on_node(scenario)
 
 
+NODES = {ApiContext, NodeSnapshot, ChainView}
+
+
 def test_every_function_that_takes_the_node_first_is_a_method():
     """One that is not in its file's METHODS, and a file that methods.py leaves out, is found."""
     listed = {method.function for method in METHODS.values()}
@@ -330,7 +334,7 @@ def test_every_function_that_takes_the_node_first_is_a_method():
             if name.startswith("_") or function.__module__ != module.__name__:
                 continue
             first = next(iter(inspect.signature(function).parameters.values()), None)
-            takes_node = first is not None and first.annotation in {ApiContext, NodeSnapshot}
+            takes_node = first is not None and first.annotation in NODES
             assert takes_node == (function in listed) or name in NOT_METHODS, name
 
 

@@ -158,6 +158,8 @@ def test_api_processes_share_one_port_come_back_and_end_with_their_node(node, tm
     assert node.height == 2, "what was posted is there"
     children = children_of(node)
     assert len(children) == 2
+    assert {os.getsid(pid) for pid in children} == {os.getsid(node.process.pid)}
+    assert len({os.getpgid(pid) for pid in [node.process.pid, *children]}) == 3
     pids = lambda: set(children_of(node))  # noqa: E731
     os.kill(children[0], signal.SIGKILL)
     wait_until(lambda: len(pids() - {children[0]}) == 2, "another one is started", START_S_MAX)

@@ -467,6 +467,14 @@ def reading_driver(connection: Connection) -> sqlite3.Connection | None:
     return vars(connection).get(_DRIVER)
 
 
+def driver_rows(connection: Connection, statement: str) -> list[Any]:
+    """Return what SQLite's driver returns outside of a transaction. Raises DBAPIError."""
+    try:
+        return _sqlite(connection).execute(statement).fetchall()
+    except sqlite3.Error as error:
+        raise driver_error(connection, statement, error) from error
+
+
 def _sqlite(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection), "the connection is open, and of SQLite"

@@ -56,18 +56,13 @@ def read_json(data: bytes) -> Json:
     if text.startswith("\ufeff") or "\0" in text:
         raise JsonHostileError("a byte order mark or a null character")
     try:
-        value = json.loads(
-            text,
-            parse_int=Number,
-            parse_float=Number,
-            parse_constant=_constant,
-            object_pairs_hook=_object,
-        )
+        value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise JsonSyntaxError(error.msg) from None
     except RecursionError:
         raise JsonHostileError("nested too deep") from None
-    _check_tree(value)
+    if "\\u" in text or text.count("[") + text.count("{") > DEPTH_MAX:
+        _check_tree(value)
     return value
 
 
@@ -85,6 +80,11 @@ def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
             first.repeated = key
         first[key] = item
     return first
+
+
+_DECODER: Final = json.JSONDecoder(
+    parse_int=Number, parse_float=Number, parse_constant=_constant, object_pairs_hook=_object
+)
 
 
 def repeated_key(value: Json) -> str | None:

@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from chain.service.http.census import Census, Connection, Exempt, Rank, exempt_nobody
+from chain.service.http.joined_writes import JoinedWrites
 from chain.service.http.line_ends import LineEnds
 
 _PIPELINED_MAX: Final = 8  # requests queued after the one being answered
@@ -76,7 +77,8 @@ class GuardProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, or drop it if the listener or the address is at its limit."""
-        super().connection_made(transport)
+        self._joined = JoinedWrites(transport, self.loop)
+        super().connection_made(self._joined)
         if self.client is not None:  # None: it is closed already
             self._connection = self.census.admit(self.client[0], self._on_shed)
         if self._connection is None:
@@ -195,6 +197,7 @@ class GuardProtocol(HttpToolsProtocol):
         if self.pipeline:
             self._answering = self.pipeline[-1][0]
         super().on_response_complete()
+        self._joined.flush()
         if not self.pipeline:
             self._pipelined_bytes = 0
         if self._phase is _Phase.BODY:

@@ -61,7 +61,10 @@ class ApiChildren:
             *(sys.executable, "-m", CHILD_MODULE),
             stdin=PIPE,
             stdout=PIPE,
-            start_new_session=True,  # a terminal's Ctrl-C is for the node, which ends them
+            # A terminal's Ctrl-C is for the node, which ends them. Not a session of its own: Linux
+            # gives each an equal part of the processors, and to the verification threads' low
+            # priority, which counts within a session only, these processes would be others.
+            process_group=0,
         )
         try:
             await self._follow(child, self._ready[number])

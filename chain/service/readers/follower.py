@@ -19,6 +19,7 @@ from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import Params
+from chain.ledger.db.change_counter import Changes
 from chain.ledger.db.coins import COIN_TYPES, SELECT_COINS, coin_of_row
 from chain.ledger.db.engine import read_keys, read_rows
 from chain.ledger.db.exclusion import read_excluded
@@ -48,6 +49,8 @@ from chain.service.api.state.port import (
     WAIT_S_MAX,
     ChainView,
     Instant,
+    NotReadYetError,
+    Present,
     ReadLimits,
     SnapshotUnavailableError,
     StaleTip,
@@ -113,6 +116,14 @@ class FollowedView:
         return self.saved.block_feerates
 
 
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """What is present as long as nobody commits."""
+
+    changes: Changes  # before it was read
+    present: Present
+
+
 class Follower:
     """The state of a node in another process; any thread may use it."""
 
@@ -139,6 +150,7 @@ class Follower:
         )
         self._known = known
         self._view: FollowedView | None = None
+        self._noted: _Noted | None = None
         self._heartbeat = b""
         self._said = Heartbeat()  # decoded once: each request looks at it
         self._heard_s = clock()  # when it was found to have changed
@@ -178,10 +190,13 @@ class Follower:
 
     @contextmanager
     def snapshot(self, limits: ReadLimits = ON_THREAD, /) -> Iterator[Instant]:
-        """Open a snapshot of the present version. Raises SnapshotUnavailableError, LedgerError."""
+        """Open a snapshot of the present version.
+
+        Raises SnapshotUnavailableError, of which NotReadYetError without waiting; LedgerError.
+        """
         if self._reader.is_on_server and not limits.waits:
             raise SnapshotUnavailableError("reading from a server takes a worker thread")
-        deadline = time.monotonic() + (WAIT_S_MAX if limits.waits else 0)
+        deadline = time.monotonic() + WAIT_S_MAX
         while True:
             with self._reader.snapshot(
                 limits.read_s, limits.bytes_max, waits=limits.waits
@@ -191,8 +206,21 @@ class Follower:
                     headers = _SnapshotHeaders(self._headers, snapshot, view)
                     yield Instant(view, snapshot, headers, view.version)
                     return
+                version = snapshot.query(read_version)
+            if not limits.waits:
+                raise NotReadYetError(version)
             if time.monotonic() >= deadline:
                 raise SnapshotUnavailableError("the chain is changing too fast to be read")
+
+    def present(self, limits: ReadLimits, /) -> Present:
+        """Return the view of the present version, without a snapshot if nobody has committed."""
+        changes = self._reader.changes()
+        if self._noted is not None and self._noted.changes == changes:
+            return self._noted.present
+        with self.snapshot(limits) as at:
+            present = Present(at.view, at.version)
+        self._noted = None if changes is None else _Noted(changes, present)
+        return present
 
     def listen(self) -> None:
         """Read the present version and the node's heartbeat. Raises what `snapshot` raises."""

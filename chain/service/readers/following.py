@@ -37,8 +37,10 @@ class Following:
         while True:
             self._requested.clear()  # before the look, which may miss what is asked for meanwhile
             with suppress(*PASSING):
-                await asyncio.to_thread(self._look)
+                await asyncio.to_thread(self._follower.listen)
             self._wake()
+            with suppress(*PASSING):
+                await asyncio.to_thread(self._announce)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_s):
                     await self._requested.wait()
@@ -64,8 +66,7 @@ class Following:
         """Look now rather than at the next poll."""
         self._requested.set()
 
-    def _look(self) -> None:
-        self._follower.listen()
+    def _announce(self) -> None:
         for listener in self.listeners:
             listener()
 

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
@@ -33,7 +32,7 @@ class _Login:
 
     def accepts(self, user: bytes, password: bytes) -> bool:
         """Return whether name and password match, compared in constant time."""
-        digest = hmac.new(self.salt, password, hashlib.sha256).digest()
+        digest = _digest(self.salt, password)
         return hmac.compare_digest(user, self.user) & hmac.compare_digest(digest, self.digest)
 
 
@@ -48,8 +47,7 @@ class Logins:
         logins = [_from_line(line) for line in rpc_auth]
         if cookie is not None:
             salt = b"cookie"
-            digest = hmac.new(salt, cookie.encode(), hashlib.sha256).digest()
-            logins.append(_Login(COOKIE_USER.encode(), salt, digest))
+            logins.append(_Login(COOKIE_USER.encode(), salt, _digest(salt, cookie.encode())))
         self._logins = tuple(logins)
 
     def accept(self, header: str) -> bool:
@@ -64,6 +62,10 @@ class Logins:
             login.accepts(user, password) for login in self._logins
         ]  # no early end: constant time
         return any(verdicts)
+
+
+def _digest(salt: bytes, password: bytes) -> bytes:
+    return hmac.digest(salt, password, "sha256")
 
 
 def _from_line(line: str) -> _Login:

@@ -5,8 +5,6 @@ A few of those at a time are harmless; one per connection is not.
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 from starlette.responses import Response
@@ -55,27 +53,29 @@ class ReplyBudget:
         with self._lock:
             self._taken -= size
 
-    @contextmanager
-    def reservation(self, bytes_max: int | None = None) -> Iterator["Reservation"]:
-        """Yield an empty reservation; release its bytes at the end unless a reply took them.
-
-        It refuses to hold more than `bytes_max`, if that is not None.
-        """
-        reserved = Reservation(self, bytes_max)
-        try:
-            yield reserved
-        finally:
-            self.give_back(reserved.hand_over())
+    def reservation(self, bytes_max: int | None = None) -> "Reservation":
+        """Return an empty reservation that refuses to hold more than `bytes_max`, if not None."""
+        return Reservation(self, bytes_max)
 
 
 class Reservation:
-    """The bytes that one request holds of the budget."""
+    """The bytes that one request holds of the budget.
+
+    They are released at the end of a `with` block unless a reply took them.
+    """
 
     def __init__(self, budget: ReplyBudget, bytes_max: int | None = None) -> None:
         self.budget = budget
         self.held = 0  # bytes counted; small replies are not
         self._small = 0
         self._bytes_max = bytes_max
+
+    def __enter__(self) -> "Reservation":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self.held:
+            self.budget.give_back(self.hand_over())
 
     def check(self, size: int) -> None:
         """Raise TooLargeHereError if `size` more bytes are more than its `bytes_max`."""

@@ -1,6 +1,7 @@
 """The file with the API's password for programs of the same user (Bitcoin: .cookie)."""
 
 import errno
+import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -47,6 +48,7 @@ class FollowedLogins:
     def __init__(self, folder: Path, rpc_auth: Sequence[str] = ()) -> None:
         """Accept the cookie in `folder` and these `rpc_auth` lines. Raises RpcAuthError."""
         self._file = folder / COOKIE_NAME
+        self._name = str(self._file)  # a Path takes as long to look at it again as the system
         self._rpc_auth = rpc_auth
         self._seen: tuple[int, int, int] | None = None
         self._logins = Logins(None, rpc_auth)
@@ -57,7 +59,7 @@ class FollowedLogins:
 
     def _read_again(self) -> None:
         try:
-            now = self._file.lstat()
+            now = os.lstat(self._name)
             seen = (now.st_ino, now.st_mtime_ns, now.st_size)
             if seen == self._seen:
                 return

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -13,7 +14,7 @@ from fastapi.responses import Response
 
 from chain.ledger.errors import DamagedError, DatabaseFailedError
 from chain.printable import printable
-from chain.service.api.bounded_reads import read_bounded, read_on_thread
+from chain.service.api.bounded_reads import read_bounded, read_on_thread, read_view
 from chain.service.api.context import ApiContext
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import Json, write_json
@@ -147,10 +148,7 @@ class RpcServer:
             return _failure(RpcError(Code.PARSE, f"Parse error: {error}"))
         client = Client(request.receive)
         try:
-            part = replace(handed_on(request, b""), path="/")
-            if self._is_at_node(body):
-                return await self._hand_on(client, body, replace(part, body=raw))
-            return await self._answer_json(client, body, part)
+            return await self._answer_json(client, body, request, raw)
         except LedgerBusyError:
             busy = HTTPStatus.SERVICE_UNAVAILABLE
             return Response("Work queue depth exceeded", busy, media_type="text/plain")
@@ -214,14 +212,15 @@ class RpcServer:
             found = await known_result(self._api, call["method"], call.get("params"), found)
         return write_json(found)
 
-    async def _answer_json(self, client: Client, body: Json, part: HandedOn) -> Response:
-        agent = part.headers.get("user-agent")
+    async def _answer_json(
+        self, client: Client, body: Json, request: Request, raw: bytes
+    ) -> Response:
+        if self._is_at_node(body):
+            whole = replace(handed_on(request, raw), path="/")
+            return await self._hand_on(client, body, whole)
         if isinstance(body, list):
-            if len(body) > BATCH_MAX:
-                problem = f"at most {BATCH_MAX} calls in a batch"
-                return _failure(RpcError(Code.INVALID_REQUEST, problem))
-            has_both = agent == _BOTH_MEMBERS_AGENT
-            return await self._answer_batch(client, body, part, has_both=has_both)
+            part = replace(handed_on(request, b""), path="/")
+            return await self._answer_batch(client, body, part)
         if not isinstance(body, dict):
             return _failure(RpcError(Code.PARSE, "Top-level object parse error"))
         outcome = await self._perform(client, body)
@@ -231,13 +230,15 @@ class RpcServer:
             return _written(outcome.to_object(), outcome.status)
         return await _reply(outcome.to_object(), outcome.status)
 
-    async def _answer_batch(
-        self, client: Client, items: list[Json], part: HandedOn, *, has_both: bool
-    ) -> Response:
+    async def _answer_batch(self, client: Client, items: list[Json], part: HandedOn) -> Response:
         """Make the calls one after another; only the text of their replies is kept.
 
         An item that is not an object has no version: it gets that of the calls around it.
         """
+        if len(items) > BATCH_MAX:
+            problem = f"at most {BATCH_MAX} calls in a batch"
+            return _failure(RpcError(Code.INVALID_REQUEST, problem))
+        has_both = part.headers.get("user-agent") == _BOTH_MEMBERS_AGENT
         replies: list[str] = []
         size, status = 0, HTTPStatus.OK
         is_strict = any(isinstance(item, dict) and _is_strict(item) for item in items)
@@ -304,6 +305,10 @@ class RpcServer:
             if request.method in CHANGING:
                 await self._api.wait_for_commit()
             return result, False
+
+        if method.is_of_view:
+            of_view = partial(method.function, **arguments)
+            return await read_view(self._api, of_view), True
 
         def read(snapshot: NodeSnapshot) -> Json:
             return method.function(snapshot, **arguments)

@@ -28,6 +28,7 @@ from chain.service.api.state.port import (
     WAIT_S_MAX,
     ChainView,
     Instant,
+    Present,
     ReadLimits,
     SnapshotUnavailableError,
     StaleTip,
@@ -83,6 +84,9 @@ class LiveState:
             if time.monotonic() >= deadline:
                 raise SnapshotUnavailableError("the chain is changing too fast to be read")
             time.sleep(_PAUSE_S)  # a commit is about to be published
+
+    def present(self, _limits: ReadLimits, /) -> Present:
+        return Present(self.view, None)
 
     def feerate_min(self, _view: ChainView, now: int, /) -> int:
         return self._live.node.feerate_min(now)

@@ -7,7 +7,7 @@ another process writes. The API does not know which of the two it has.
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.node_state import Version
@@ -21,6 +21,14 @@ WAIT_S_MAX: Final = 2.0  # for a snapshot of chain and mempool at one instant
 
 class SnapshotUnavailableError(Exception):
     """The chain changed faster than it could be read, or too many read; the client should retry."""
+
+
+class NotReadYetError(SnapshotUnavailableError):
+    """The tip or the mempool of the database's version must be read first, which is under way."""
+
+    def __init__(self, version: Version) -> None:
+        super().__init__("the chain changes just now")
+        self.version = version
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,13 @@ class Instant:
     version: Version | None = None  # None: the view may be ahead of what is committed
 
 
+class Present(NamedTuple):
+    """Tip and mempool at present, without the ledger."""
+
+    view: ChainView
+    version: Version | None  # None: the view may be ahead of what is committed
+
+
 @dataclass(frozen=True, slots=True)
 class StaleTip:
     """A header of a branch that is not the best chain's, and what is known of its block."""
@@ -108,6 +123,9 @@ class StatePort(Protocol):
 
         Raises SnapshotUnavailableError, and what Reader.snapshot raises.
         """
+
+    def present(self, limits: ReadLimits, /) -> Present:
+        """Return the present view; on the event loop only. Raises what `snapshot` raises."""
 
     def feerate_min(self, view: ChainView, now: int, /) -> int:
         """Return the lowest feerate that the mempool accepts now, in grains per 1000 vB."""

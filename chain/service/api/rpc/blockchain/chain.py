@@ -21,6 +21,7 @@ from chain.service.api.rpc.errors import RpcError
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.values import hash_argument
 from chain.service.api.snapshot import NodeSnapshot
+from chain.service.api.state.port import ChainView
 
 
 def getblockchaininfo(snapshot: NodeSnapshot) -> Json:
@@ -72,27 +73,26 @@ def getblockfilter(snapshot: NodeSnapshot, blockhash: str, filtertype: str = "ba
     raise RpcError(Code.MISC, "Index is not enabled for filtertype basic")
 
 
-def getblockcount(snapshot: NodeSnapshot) -> int:
+def getblockcount(view: ChainView) -> int:
     """Return the best chain's height."""
-    return snapshot.tip.height
+    return view.tip.height
 
 
-def getbestblockhash(snapshot: NodeSnapshot) -> str:
+def getbestblockhash(view: ChainView) -> str:
     """Return the id of the best chain's last block."""
-    return id_text(snapshot.tip.id)
+    return id_text(view.tip.id)
 
 
-def getdifficulty(snapshot: NodeSnapshot) -> float:
+def getdifficulty(view: ChainView) -> float:
     """Return the tip's difficulty as a multiple of the minimum of Bitcoin's main network."""
-    return difficulty(snapshot.tip.header.bits)
+    return difficulty(view.tip.header.bits)
 
 
-def getblockhash(snapshot: NodeSnapshot, height: int) -> str:
+def getblockhash(view: ChainView, height: int) -> str:
     """Return the id of the best chain's block at a height."""
-    entry = snapshot.best(height)
-    if entry is None:
+    if not 0 <= height <= view.tip.height:
         raise RpcError(Code.INVALID_PARAMETER, "Block height out of range")
-    return id_text(entry.id)
+    return id_text(view.tip.ancestor(height).id)
 
 
 def getblockheader(snapshot: NodeSnapshot, blockhash: str, *, verbose: bool = True) -> Json:
@@ -168,10 +168,10 @@ METHODS: Final = (
     Method(getblockchaininfo, "Blockchain"),
     Method(getchainstates, "Blockchain"),
     Method(getblockfilter, "Blockchain"),
-    Method(getblockcount, "Blockchain", is_bounded=True),
-    Method(getbestblockhash, "Blockchain", is_bounded=True),
-    Method(getdifficulty, "Blockchain", is_bounded=True),
-    Method(getblockhash, "Blockchain", is_bounded=True),
+    Method(getblockcount, "Blockchain", is_of_view=True),
+    Method(getbestblockhash, "Blockchain", is_of_view=True),
+    Method(getdifficulty, "Blockchain", is_of_view=True),
+    Method(getblockhash, "Blockchain", is_of_view=True),
     Method(getblockheader, "Blockchain", is_bounded=True),
     Method(getblock, "Blockchain"),
     Method(gettxout, "Blockchain", is_bounded=True),
