@@ -4,7 +4,7 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, Engine
 
-from chain.ledger.db.engine import driver_rows
+from chain.ledger.db.engine import commits_of_others
 
 Changes: TypeAlias = tuple[int, int]  # which connection counts, and its count
 
@@ -27,7 +27,7 @@ class ChangeCounter:
             self._opened += 1
         is_whole = False
         try:
-            [(count,)] = driver_rows(self._connection, "PRAGMA data_version")
+            count = commits_of_others(self._connection)
             is_whole = True
         finally:
             if not is_whole:

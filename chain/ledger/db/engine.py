@@ -467,12 +467,17 @@ def reading_driver(connection: Connection) -> sqlite3.Connection | None:
     return vars(connection).get(_DRIVER)
 
 
-def driver_rows(connection: Connection, statement: str) -> list[Any]:
-    """Return what SQLite's driver returns outside of a transaction. Raises DBAPIError."""
+def commits_of_others(connection: Connection) -> int:
+    """Return a number that differs after each commit of others to an SQLite database.
+
+    Only for this connection, outside of a transaction. Raises DBAPIError.
+    """
+    statement = "PRAGMA data_version"
     try:
-        return _sqlite(connection).execute(statement).fetchall()
+        [(count,)] = _sqlite(connection).execute(statement)
     except sqlite3.Error as error:
         raise driver_error(connection, statement, error) from error
+    return int(count)
 
 
 def _sqlite(connection: Connection) -> sqlite3.Connection:
