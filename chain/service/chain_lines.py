@@ -112,6 +112,7 @@ class SyncLines:
 
 NO_PEERS: Final = "no peers: name one with --peer HOST:PORT, or a seed with --seed"
 NO_PEERS_YET: Final = "no peers yet: none of the named peers and seeds has led to one"
+NO_PEERS_NOW: Final = "no peers: the last one left {} ago; named ones and seeds are dialled again"
 
 
 class PeerLines:
@@ -120,6 +121,8 @@ class PeerLines:
     def __init__(self, now_s: float, *, has_places: bool = False) -> None:
         """Take the time, and whether the user has named peers or seeds, which are being tried."""
         self._line = NO_PEERS_YET if has_places else NO_PEERS
+        self._has_places = has_places
+        self._last_s: float | None = None  # when there were peers
         self._waits = 0
         self._due_s = now_s + NO_PEERS_S[0]
 
@@ -127,8 +130,11 @@ class PeerLines:
         """Log that there are no peers, if it is time to."""
         if peers:
             self._waits, self._due_s = 0, now_s + NO_PEERS_S[0]
+            self._last_s = now_s
         elif now_s >= self._due_s:
-            _LOG.info("%s", self._line)
+            is_lost = self._has_places and self._last_s is not None
+            line = NO_PEERS_NOW.format(_duration(now_s - (self._last_s or 0))) if is_lost else ""
+            _LOG.info("%s", line or self._line)
             self._waits = min(self._waits + 1, len(NO_PEERS_S) - 1)
             self._due_s = now_s + NO_PEERS_S[self._waits]
 

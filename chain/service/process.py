@@ -321,7 +321,7 @@ def _reason_not_to_mine(settings: Settings, readiness: Readiness, peers: PeerSer
     if behind is not None:
         return f"catching up, block {behind[0]} of {behind[1]}"
     if settings.params.name != "devnet" and not peers.has_relay_links():
-        return "no peers yet (--mine-alone mines without)"
+        return "no peers (--mine-alone mines without)"
     return None
 
 

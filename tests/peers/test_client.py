@@ -7,6 +7,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from chain.gossip.wire.address import Address, parse_address
 from chain.gossip.wire.frames import encode_frame
 from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import Ping
+from chain.primitives.numbers import Hash32
 from chain.service.http.http_error import ServerError, StatusError, connection_problem
 from chain.service.peers.client import (
     ClientLimits,
@@ -311,9 +313,18 @@ def test_a_refused_handshake_is_told_by_its_status(
     said = {
         "409 Conflict": "it is this node",
         "429 Slow": "it takes no more links from this IP for now",
-        "503 Full": "it takes no more links for now",
+        "503 Full": "it takes no links for now",
     }.get(status, f"{why}{detail or ''}")
     assert ends == [said] * len(lines), "one reason"
+
+
+def test_a_node_with_our_magic_and_other_rules_is_said_to_have_these(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    other = replace(HELLO, identity=Hash32(bytes(32)))
+    dial(tmp_path, canned(response(other.encode())), "dial failed: wrong network")
+    assert "wrong network: its rules or its genesis block differ" in caplog.text
 
 
 def test_a_node_that_is_gone_is_named_with_the_systems_reason(

@@ -137,6 +137,14 @@ def test_who_has_named_a_seed_is_not_told_to_name_one(said):
     assert said() == ["no peers yet: none of the named peers and seeds has led to one"]
 
 
+def test_who_has_lost_the_last_peer_is_told_so_and_when(said):
+    lines = PeerLines(0.0, has_places=True)
+    lines.report(1, 100)
+    lines.report(0, 100 + 2 * NO_PEERS_S[0])
+    [line] = said()
+    assert line.startswith("no peers: the last one left about")
+
+
 @pytest.mark.parametrize(
     ("flags", "may_be"),
     [

@@ -31,7 +31,7 @@ from chain.primitives.numbers import SECOND_US
 
 REDIAL_S_MAX: Final = 3600.0
 NAMED_REDIAL_S: Final = 5.0  # first retry delay for peers and seeds that the user named
-NAMED_REDIAL_S_MAX: Final = 300.0  # for both, which may be all that this node knows
+NAMED_REDIAL_S_MAX: Final = 60.0  # for both, which may be all that this node knows
 REDIAL_JITTER: Final = 0.3
 REDIAL_SOON_S: Final = 2.0  # after a link that lasted long
 LONG_LIFE_S: Final = 600

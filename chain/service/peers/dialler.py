@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-import logging
 import ssl
+import time
 from collections.abc import Callable, Coroutine
 from typing import Final
 
@@ -37,10 +37,10 @@ from chain.service.peers.client import (
 )
 from chain.service.peers.dialled import GOODBYE_S, DialledLink
 from chain.service.peers.inbox import Inbox
+from chain.service.peers.net_lines import DialFailureLines
 from chain.service.peers.wire import LINK_HEADER
 
 SECRET_DIGITS: Final = 32
-_log = logging.getLogger(__name__)
 
 _FAILURES: Final = {
     403: DialFailure.FORBIDDEN,
@@ -53,15 +53,15 @@ _FAILURES: Final = {
 _WHY: Final = {  # in the log, where the failure itself says less
     409: "it is this node",
     429: "it takes no more links from this IP for now",
-    503: "it takes no more links for now",
+    503: "it takes no links for now",
 }
 
 
 class _MismatchError(Exception):
-    """The node is not one that this node can link to."""
+    """The node is not one that this node can link to; the text says why."""
 
-    def __init__(self, failure: DialFailure) -> None:
-        super().__init__(failure)
+    def __init__(self, failure: DialFailure, why: str = "") -> None:
+        super().__init__(why or str(failure))
         self.failure = failure
 
 
@@ -86,6 +86,7 @@ class Dialler:
         self._tasks = tasks
         self._context = ssl.create_default_context()
         self._running: set[asyncio.Task[None]] = set()
+        self._failures = DialFailureLines()
 
     def dial(self, action: Dial) -> None:
         """Start dialling; the result is `Dialled` or `DialFailed`."""
@@ -142,7 +143,9 @@ class Dialler:
         how = Exchange(body_bytes_max=HELLO_BYTES_MAX)
         hello = decode_hello((await client.exchange("GET", "/hello", how)).body)
         if hello.magic != self._magic or hello.identity != self._identity:
-            raise _MismatchError(DialFailure.WRONG_NETWORK)
+            is_namesake = hello.magic == self._magic
+            why = "wrong network: its rules or its genesis block differ" if is_namesake else ""
+            raise _MismatchError(DialFailure.WRONG_NETWORK, why)
         if hello.version < PROTOCOL_VERSION_MIN or hello.version_min > PROTOCOL_VERSION:
             raise _MismatchError(DialFailure.VERSION)
         return hello
@@ -163,17 +166,20 @@ class Dialler:
 
     def _fail(self, action: Dial | Feeler, error: Exception) -> None:
         failure = _failure(action.dial, error)
-        detail = printable(str(error))
-        why = str(failure.why)
-        if isinstance(error, StatusError) and error.status in _WHY:
-            why = _WHY[error.status]
-        if failure.why is DialFailure.UNREACHABLE:  # the other words say it all
-            why = f"{why} ({detail})"
-        _log.info("cannot connect to %s: %s", action.address, why)
+        self._failures.log(action.address, _why(failure.why, error), time.monotonic())
         self._inbox.post(failure)
 
     def _client(self, address: Address) -> PeerClient:
         return PeerClient(address, self._magic, self._context, self._limits)
+
+
+def _why(failure: DialFailure, error: Exception) -> str:
+    """Return why a dial failed, for the log."""
+    if isinstance(error, StatusError) and error.status in _WHY:
+        return _WHY[error.status]
+    if failure is DialFailure.UNREACHABLE:  # the other words say it all
+        return f"{failure} ({printable(str(error))})"
+    return str(error) if isinstance(error, _MismatchError) else str(failure)
 
 
 def _failure(dial: DialId, error: Exception) -> DialFailed:

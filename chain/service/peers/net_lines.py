@@ -16,11 +16,14 @@ from chain.gossip.events import (
     Requested,
 )
 from chain.gossip.peers.links import INBOUND, LINK_OPENED, SEED_ANSWERED
+from chain.gossip.wire.address import Address
 from chain.gossip.wire.messages import Message
 from chain.printable import printable
 from chain.service.debug_log import debug_logger, is_on
 
 INBOUND_LINES_PER_MINUTE_MAX: Final = 20
+REPEATED_AFTER_S: Final = 600  # a line about the same address with the same reason
+DIAL_FAILURES_MAX: Final = 1000  # addresses whose last line is remembered
 _info: Final = logging.getLogger(__name__)
 _log: Final = debug_logger("net")
 
@@ -36,6 +39,25 @@ def log_dial(action: Dial | Feeler) -> None:
     if is_on(_log):
         kind = action.connection_type if isinstance(action, Dial) else "feeler"
         _log.debug("dial %d to %s: %s", action.dial, action.address, kind)
+
+
+class DialFailureLines:
+    """Logs which addresses cannot be dialled: at INFO what is new, or was said long ago."""
+
+    def __init__(self) -> None:
+        self._said: dict[Address, tuple[str, float]] = {}  # the reason, and when; oldest first
+
+    def log(self, address: Address, why: str, now_s: float) -> None:
+        """Log that a dial has failed; `now_s` never decreases."""
+        said, at_s = self._said.get(address, ("", 0.0))
+        is_new = said != why or now_s - at_s >= REPEATED_AFTER_S
+        level = logging.INFO if is_new else logging.DEBUG
+        _info.log(level, "cannot connect to %s: %s", address, why)
+        if is_new:
+            self._said.pop(address, None)
+            self._said[address] = (why, now_s)
+            if len(self._said) > DIAL_FAILURES_MAX:
+                del self._said[next(iter(self._said))]
 
 
 def log_link(trace: Trace) -> None:
