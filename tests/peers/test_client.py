@@ -364,6 +364,12 @@ def test_a_connection_problem_is_the_systems_and_not_a_librarys(
     assert connection_problem(around) == str(around)
 
 
+def test_a_server_that_is_killed_in_the_middle_of_a_reply_is_said_to_have_ended_it() -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe"
+    with pytest.raises(ServerError, match="^the connection ended in the middle of a reply$"):
+        ask(canned(head))
+
+
 def acceptor(down: bytes) -> Handler:
     """Return a server that admits whoever comes and then says `down`, in one chunk."""
     reply = HelloReply(HELLO, None, 20).encode()

@@ -5,6 +5,7 @@ import ssl
 from typing import Final
 
 _CAUSES_MAX: Final = 8  # errors around the system's own
+_CUT: Final = "peer closed connection without sending complete message body"  # h11's
 RETRY_AFTER_S_MAX: Final = 86_400
 
 
@@ -36,6 +37,8 @@ def connection_problem(error: BaseException) -> str:
             text = os.strerror(cause.errno) if is_system else cause.strerror or str(cause)
             return text[:1].lower() + text[1:]
         cause = None if cause is None else cause.__cause__ or cause.__context__
+    if str(error).startswith(_CUT):
+        return "the connection ended in the middle of a reply"
     return str(error) or type(error).__name__
 
 
