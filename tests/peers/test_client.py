@@ -365,9 +365,12 @@ def test_a_connection_problem_is_the_systems_and_not_a_librarys(
 
 
 def test_a_server_that_is_killed_in_the_middle_of_a_reply_is_said_to_have_ended_it() -> None:
-    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe"
-    with pytest.raises(ServerError, match="^the connection ended in the middle of a reply$"):
-        ask(canned(head))
+    async def handle(_: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhe")
+        writer.close()
+
+    with pytest.raises(ServerError, match=r"^the connection ended in the middle of a reply$"):
+        ask(handle)
 
 
 def acceptor(down: bytes) -> Handler:
