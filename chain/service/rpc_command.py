@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chain.api_address import running_api_address
 from chain.errors import ShownError, UsageError
 from chain.near_names import did_you_mean
 from chain.printable import printable_lines
@@ -34,7 +33,7 @@ from chain.service.miner.json_rpc import (
     RpcResponseError,
     cookie_login,
 )
-from chain.service.remote import api_endpoint
+from chain.service.remote import api_endpoint, is_api_found
 from chain.settings import Settings
 from chain.text_file import wide_encoding
 
@@ -120,7 +119,7 @@ def rpc_url(settings: Settings, given: str | None) -> str:
 
 def is_url_found(settings: Settings, given: str | None) -> bool:
     """Return whether rpc_url gives what is given or the running node's, and not the default."""
-    return given is not None or running_api_address(settings.folder) is not None
+    return is_api_found(settings, is_given=given is not None)
 
 
 def rpc_login(settings: Settings, user: str | None, cookie: Path | None) -> Login:
