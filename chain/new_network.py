@@ -24,7 +24,14 @@ from chain.errors import ShownError, UsageError
 from chain.mining.kernel import NONCES, Kernel
 from chain.network_file import PORTS, Ports
 from chain.primitives.compact import bits_from_target, difficulty, target_from_bits
-from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, coins_text, id_text
+from chain.primitives.numbers import (
+    AMOUNT_MAX,
+    GRAINS_PER_GROAT,
+    Amount,
+    coins_text,
+    counted,
+    id_text,
+)
 from chain.seed_text import seed_text
 
 DIFFICULTY_MAX: Final = 1.0  # 2^32 hashes: a minute or two for a compiled search
@@ -254,10 +261,10 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
         (
             "block reward",
             f"{_coins(found['subsidy_grains'])}, half of it each "
-            f"{found['halving_blocks']:,} blocks",
+            f"{counted(found['halving_blocks'], 'block')}",
         ),
         ("all coins", _coins(found["supply_grains"])),
-        ("coinbase maturity", f"{found['maturity_blocks']:,} blocks"),
+        ("coinbase maturity", counted(found["maturity_blocks"], "block")),
         (
             "first difficulty",
             f"{found['first_difficulty']:.6g}: {rate:,.0f} hashes a second make a "
@@ -301,7 +308,7 @@ def _number_checks(plan: NetworkPlan) -> tuple[_Check, ...]:
         (
             "subsidy",
             _shown(plan.subsidy),
-            f"0 to {_shown(_SUBSIDY_MAX)} coins",
+            f"0 to {_shown(_SUBSIDY_MAX)}, in coins",
             0 <= plan.subsidy <= _SUBSIDY_MAX,
         ),
         one("halving", plan.halving_blocks, 1, most, " blocks"),

@@ -39,13 +39,13 @@ from chain.cli.command_output import show as _show
 from chain.cli.network_commands import network_app
 from chain.cli.result_text import (
     check_lines,
-    counted,
     export_lines,
     import_lines,
 )
 from chain.cli.sample_config import SampleConfig
 from chain.cli.simulate_command import simulate
 from chain.errors import ShownError
+from chain.primitives.numbers import counted
 from chain.settings import Settings, load_settings
 from chain.usage import Command, Group
 

@@ -10,6 +10,7 @@ import httpx
 from chain.api_address import running_api_address
 from chain.endpoint import Endpoint
 from chain.errors import ShownError
+from chain.primitives.numbers import counted
 from chain.printable import printable
 from chain.service.heartbeat import SILENT_S
 from chain.service.http.tls_context import tls_context
@@ -128,7 +129,7 @@ def peers_table(peers: list[dict[str, Any]], now: int) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
     inbound = sum(row[1] == "in" for row in rows)
-    count = "1 peer" if len(rows) == 1 else f"{len(rows)} peers"
+    count = counted(len(rows), "peer")
     return [*lines, "", f"{count}: {inbound} inbound, {len(rows) - inbound} outbound"]
 
 

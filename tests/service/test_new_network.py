@@ -224,7 +224,7 @@ def test_a_wrong_answer_is_asked_for_again_and_a_wrong_flag_is_not(monkeypatch, 
     ("flag", "answers", "said"),
     [
         ("spacing", "-1 86401 5", "--spacing -1: 1 to 86400 seconds"),
-        ("subsidy", "10500001 5", "--subsidy 10500001: 0 to 10500000 coins"),
+        ("subsidy", "10500001 5", "--subsidy 10500001: 0 to 10500000, in coins"),
         ("halving", "99999999 5", "--subsidy 10 and --halving 99999999: at most 21,000,000 coins"),
         ("maturity", "0 5", "--maturity 0: 1 to 2147483647 blocks"),
         ("prefix", "BC1 bc five", "--prefix 'BC1': 1 to 30 lower-case letters"),
