@@ -6,7 +6,7 @@ The file is what `--network FILE.toml` reads; every node and wallet of the netwo
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, TypeAlias
 
@@ -24,7 +24,14 @@ from chain.errors import ShownError, UsageError
 from chain.mining.kernel import NONCES, Kernel
 from chain.network_file import PORTS, Ports
 from chain.primitives.compact import bits_from_target, difficulty, target_from_bits
-from chain.primitives.numbers import AMOUNT_MAX, GRAINS_PER_GROAT, Amount, coins_text, id_text
+from chain.primitives.numbers import (
+    AMOUNT_MAX,
+    GRAINS_PER_GROAT,
+    Amount,
+    coins_text,
+    counted,
+    id_text,
+)
 from chain.seed_text import seed_text
 
 DIFFICULTY_MAX: Final = 1.0  # 2^32 hashes: a minute or two for a compiled search
@@ -42,6 +49,11 @@ _FOREIGN_PREFIXES: Final = {
     *("bc", "tb", "bcrt", "ltc", "tltc", "rltc", "vtc", "tvtc", "dgb", "grs", "tgrs", "btg"),
     *("via", "mona", "sys", "fc", "xpc", "part", "bcs", "ric"),
 }
+_FLAGS: Final = frozenset(  # all with bounds
+    {"spacing", "subsidy", "halving", "maturity", "prefix", "difficulty", "p2p-port", "api-port"}
+    | {"coin-type", "magic", "message"}
+)
+_SUBSIDY_MAX: Final = AMOUNT_MAX // 2  # more would be too many coins with any halving
 _ERAS: Final = 64  # after as many halvings there is no reward
 
 
@@ -118,8 +130,7 @@ def rules_of(plan: NetworkPlan) -> Params:
 
     Addresses have Bitcoin's testnet bytes: words and keys of main's wallets look different.
     """
-    amount_max = max(2 * plan.subsidy * plan.halving_blocks, 1)
-    _check(plan, amount_max)
+    check_flags(plan, _FLAGS)
     example = NETWORKS["test"]
     bits = _bits(plan.difficulty)
     values = {field.name: getattr(example, field.name) for field in fields(Params)} | {
@@ -136,7 +147,7 @@ def rules_of(plan: NetworkPlan) -> Params:
         "asert_half_life_s": _HALF_LIFE_BLOCKS * plan.spacing_s,
         "subsidy_start": plan.subsidy,
         "subsidy_halving_blocks": plan.halving_blocks,
-        "amount_max": amount_max,
+        "amount_max": _amount_max(plan),
         "coinbase_maturity_blocks": plan.maturity_blocks,
         "header_ahead_s_max": _HEADER_AHEAD_S,
     }
@@ -250,10 +261,10 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
         (
             "block reward",
             f"{_coins(found['subsidy_grains'])}, half of it each "
-            f"{found['halving_blocks']:,} blocks",
+            f"{counted(found['halving_blocks'], 'block')}",
         ),
         ("all coins", _coins(found["supply_grains"])),
-        ("coinbase maturity", f"{found['maturity_blocks']:,} blocks"),
+        ("coinbase maturity", counted(found["maturity_blocks"], "block")),
         (
             "first difficulty",
             f"{found['first_difficulty']:.6g}: {rate:,.0f} hashes a second make a "
@@ -264,20 +275,27 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
     )
 
 
-def _check(plan: NetworkPlan, amount_max: int) -> None:
-    """Raise NewNetworkError in the words of the flags, before the rules' own checks."""
+def check_flags(plan: NetworkPlan, flags: Collection[str]) -> None:
+    """Raise NewNetworkError, in the words of the flags, if one of `flags` is out of its bounds.
+
+    Two that limit each other are compared if both are among them.
+    """
     for flag, value, bounds, holds in (*_number_checks(plan), *_text_checks(plan)):
-        if not holds:
+        if flag in flags and not holds:
             raise NewNetworkError(f"--{flag} {value}: {bounds}")
-    if plan.ports.p2p == plan.ports.api != 0:
+    if {"p2p-port", "api-port"} <= set(flags) and plan.ports.p2p == plan.ports.api != 0:
         raise NewNetworkError(
             f"--p2p-port {plan.ports.p2p} and --api-port {plan.ports.api}: two different ones"
         )
-    if amount_max > AMOUNT_MAX:
+    if {"subsidy", "halving"} <= set(flags) and _amount_max(plan) > AMOUNT_MAX:
         raise NewNetworkError(
             f"--subsidy {_shown(plan.subsidy)} and --halving {plan.halving_blocks}: at most "
             f"{AMOUNT_MAX // GRAINS_PER_GROAT:,} coins in all, which is 2 * subsidy * halving"
         )
+
+
+def _amount_max(plan: NetworkPlan) -> int:
+    return max(2 * plan.subsidy * plan.halving_blocks, 1)
 
 
 def _number_checks(plan: NetworkPlan) -> tuple[_Check, ...]:
@@ -287,7 +305,12 @@ def _number_checks(plan: NetworkPlan) -> tuple[_Check, ...]:
     most = (1 << 31) - 1
     return (
         one("spacing", plan.spacing_s, 1, 86_400, " seconds"),
-        ("subsidy", _shown(plan.subsidy), "0 coins or more", plan.subsidy >= 0),
+        (
+            "subsidy",
+            _shown(plan.subsidy),
+            f"0 to {_shown(_SUBSIDY_MAX)}, in coins",
+            0 <= plan.subsidy <= _SUBSIDY_MAX,
+        ),
         one("halving", plan.halving_blocks, 1, most, " blocks"),
         one("maturity", plan.maturity_blocks, 1, most, " blocks"),
         one("p2p-port", plan.ports.p2p, 0, PORT_MAX, "; with 0, any free one"),

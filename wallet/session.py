@@ -15,6 +15,7 @@ from rich.console import Console
 from chain.errors import UsageError
 from chain.folder_path import expanded, file_in_the_way
 from chain.primitives.extended_key import ExtendedKey
+from chain.primitives.numbers import counted
 from chain.text_file import shown_path
 from wallet.data_folder import default_datadir, wallets_path
 from wallet.errors import (
@@ -245,7 +246,7 @@ class Session:
                     account,
                     esplora,
                     start,
-                    lambda count: status.update(f"looking for coins: {count} addresses"),
+                    lambda count: status.update(f"looking for coins: {counted(count, 'address')}"),
                     cache,
                 )
         book, now = found.book, int(time.time())
@@ -298,7 +299,8 @@ class Session:
         for each in found.shortfalls[:_TOLD_MAX]:
             keychain, index = found.book.key_index(each.script) or (Keychain.RECEIVE, 0)
             self.note(
-                f"the node shows {each.shown} transactions of {account.address(keychain, index)} "
+                f"the node shows {counted(each.shown, 'transaction')} of "
+                f"{account.address(keychain, index)} "
                 f"and counts {each.counted}: this result may lack some"
             )
         if found.oldest_height is not None and found.oldest_height < since:

@@ -39,13 +39,13 @@ from chain.cli.command_output import show as _show
 from chain.cli.network_commands import network_app
 from chain.cli.result_text import (
     check_lines,
-    counted,
     export_lines,
     import_lines,
 )
 from chain.cli.sample_config import SampleConfig
 from chain.cli.simulate_command import simulate
 from chain.errors import ShownError
+from chain.primitives.numbers import counted
 from chain.settings import Settings, load_settings
 from chain.usage import Command, Group
 
@@ -370,6 +370,8 @@ def status(
         api_endpoint,
         fetch_peers,
         fetch_status,
+        is_api_found,
+        other_node_text,
         peers_table,
         readable,
         silence_of,
@@ -379,16 +381,21 @@ def status(
     is_given = api is not None or bool(os.environ.get("GROAT_API"))
     with _failing():
         endpoint = api_endpoint(settings, is_given=is_given)
+        is_other = not is_api_found(settings, is_given=is_given)
         if peers:
             listed = fetch_peers(endpoint)
+            if is_other:
+                sys.stderr.write(f"groat: {other_node_text(endpoint)}\n")
             lines = [json.dumps(listed)] if as_json else peers_table(listed, int(time.time()))
             sys.stdout.write("\n".join(lines) + "\n")
             return
         found = fetch_status(endpoint)
         _show(found if as_json else readable(found), as_json=as_json)
         silence = silence_of(endpoint)
-        if silence is not None:
+        if silence is not None:  # this data directory's may be the silent one
             raise FailedError(silence)
+        if is_other:
+            sys.stderr.write(f"groat: {other_node_text(endpoint)}\n")
 
 
 @app.command(

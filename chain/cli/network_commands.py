@@ -213,31 +213,72 @@ def _refuse_existing(path: Path) -> None:
 def _chosen(
     plan: "NetworkPlan", given: dict[str, str | None], *, asks: bool
 ) -> "tuple[NetworkPlan, list[str]]":
-    """Return the plan with the given values, asking for the others, and the defaults taken."""
+    """Return the plan with the given values, asking for the others, and the defaults taken.
+
+    Raises UsageError: a given value is wrong, which is said before anything is asked.
+    """
+    from chain.new_network import check_flags
+
+    questions = _questions()
+    known = {flag for flag in questions if given[flag] is not None}
+    for flag, text in given.items():
+        if text is not None:
+            plan = _with_value(plan, flag, questions[flag], text)
+    check_flags(plan, known)
     defaults = []
-    for flag, question in _questions().items():
+    for flag, question in questions.items():
         text = given[flag]
+        known.add(flag)
         if text is None and asks:
-            plan = _answered(plan, question)
+            plan = _answered(plan, question, known)
             continue
         if text is None:
-            defaults.append(f"{flag} {question.default(plan)}")
             text = question.default(plan)
-        try:
-            plan = question.changed(plan, text.strip())
-        except ValueError as error:
-            raise UsageError(f"--{flag} {text[:50]!r}: {error}") from error
+            defaults.append(f"{flag} {text}")
+        plan = _with_value(plan, flag, question, text)  # a seed's port follows that of peers
     return plan, defaults
 
 
-def _answered(plan: "NetworkPlan", question: _Question) -> "NetworkPlan":
-    """Ask until the answer can be read, and return the plan with it."""
+def _with_value(plan: "NetworkPlan", flag: str, question: _Question, text: str) -> "NetworkPlan":
+    """Return the plan with a flag's value. Raises UsageError: it cannot be read."""
+    try:
+        return question.changed(plan, text.strip())
+    except ValueError as error:
+        raise UsageError(f"--{flag} {text[:50]!r}: {error}") from error
+
+
+def _answered(plan: "NetworkPlan", question: _Question, known: set[str]) -> "NetworkPlan":
+    """Ask until the answer is within the bounds that its flag has, and return the plan with it.
+
+    `known` are the flags whose values are chosen, with this one. Raises UsageError: end of input.
+    """
+    from chain.new_network import NewNetworkError, check_flags
+
     while True:
-        text = typer.prompt(question.text, default=question.default(plan), err=True)
+        text = _answer(question.text, question.default(plan))
         try:
-            return question.changed(plan, text.strip())
+            changed = question.changed(plan, text)
+            check_flags(changed, known)
+        except NewNetworkError as error:
+            sys.stderr.write(f"groat: {error}\n")
         except ValueError as error:
             sys.stderr.write(f"groat: {text[:50]!r}: {error}\n")
+        else:
+            return changed
+
+
+def _answer(text: str, default: str) -> str:
+    """Return the answer to a question, or its default. Raises UsageError: end of input.
+
+    typer's prompt would end a command in its own words, with 1, on Ctrl-C.
+    """
+    sys.stderr.write(f"{text} [{default}]: ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        sys.stderr.write("\n")
+        raise UsageError("no answer: the input ended (--yes takes all defaults)")
+    return line.strip() or default
 
 
 def _questions() -> dict[str, _Question]:

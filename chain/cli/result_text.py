@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from chain.primitives.numbers import coins_text
+from chain.primitives.numbers import coins_text, counted
 from chain.printable import printable
 
 _COLUMN: Final = 18  # of the names in a table
@@ -56,10 +56,11 @@ def check_lines(result: Values) -> Iterator[str]:
 
 def simulation_lines(report: Values) -> Iterator[str]:
     """Return a simulation's figures, the verdict last."""
-    blocks, each = counted(report["blocks"], "block"), f"{report['transactions_per_block']:,}"
+    blocks = counted(report["blocks"], "block")
+    each = counted(report["transactions_per_block"], "transaction")
     delays = (f"{name} {report[f'block_{name}_ms']:,.0f} ms" for name in ("p50", "p90", "p99"))
-    yield _row("network", f"{report['nodes']:,} nodes, seed {report['seed']}")
-    yield _row("mined", f"{blocks} of {each} transactions, {report['stale_blocks']} stale")
+    yield _row("network", f"{counted(report['nodes'], 'node')}, seed {report['seed']}")
+    yield _row("mined", f"{blocks} of {each}, {report['stale_blocks']} stale")
     yield _row("delay of a block", ", ".join(delays))
     yield _row("reached", f"{report['coverage']:.1%} of the nodes")
     yield _row("traffic", f"{report['bytes_per_node_per_block'] / 1000:,.1f} kB a node and block")
@@ -73,7 +74,7 @@ def simulation_lines(report: Values) -> Iterator[str]:
 
 def scenario_lines(outcome: Values) -> Iterator[str]:
     """Return one scenario's verdict, its broken requirements and its figures."""
-    size = f"{outcome['nodes']:,} nodes, {counted(outcome['blocks'], 'block')}"
+    size = f"{counted(outcome['nodes'], 'node')}, {counted(outcome['blocks'], 'block')}"
     verdict = "holds" if outcome["holds"] else "FAILED"
     yield f"{outcome['scenario']}: {verdict} ({size}, seed {outcome['seed']})"
     yield from (f"  broken: {requirement}" for requirement in outcome["broken"])
@@ -92,8 +93,3 @@ def scenarios_verdict(names: Sequence[str], failed: Sequence[str]) -> str:
 
 def _row(name: str, text: str) -> str:
     return f"{name:{_COLUMN}}{text}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number and its noun, such as `1 block`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

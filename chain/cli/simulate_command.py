@@ -10,6 +10,7 @@ import typer
 from chain.cli.command_flags import Force, Json
 from chain.cli.command_output import EXIT_FAILED, EXIT_USAGE, failing, show_result, working
 from chain.cli.result_text import scenario_lines, scenarios_verdict, simulation_lines
+from chain.primitives.numbers import counted
 from chain.regular_file import refuse_to_overwrite
 from chain.simulator.choices import NODES_MAX, SCENARIOS
 
@@ -85,8 +86,9 @@ def simulate(  # noqa: PLR0913
         raise typer.BadParameter("--blocks: must be 1 or more without --scenario")
     if plot is not None:
         _check_plot(plot, force=force)
-    with working(f"simulating {nodes or 20} nodes, {blocks or 20} blocks"):
-        report, spread_ms = run_simulation(nodes or 20, blocks or 20, seed)
+    nodes, blocks = nodes or 20, blocks or 20
+    with working(f"simulating {counted(nodes, 'node')}, {counted(blocks, 'block')}"):
+        report, spread_ms = run_simulation(nodes, blocks, seed)
     if plot is not None:
         with failing():
             draw_spread(spread_ms, plot)

@@ -7,7 +7,7 @@ from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import Params
-from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, id_text
+from chain.primitives.numbers import NULL_OUTPOINT, Amount, OutPoint, counted, id_text
 from chain.primitives.transaction import (
     LOCK_TIME_THRESHOLD,
     SEQUENCE_FINAL,
@@ -80,7 +80,8 @@ def check_inputs(
         assert coin is not None, "checked above"
         value = coin.value
         if coin.from_coinbase and height - coin.height < params.coinbase_maturity_blocks:
-            raise InvalidError(Reason.COIN_IMMATURE, f"{height - coin.height} blocks old")
+            age = counted(height - coin.height, "block")
+            raise InvalidError(Reason.COIN_IMMATURE, f"{age} old")
         total += value
         if not 0 <= value <= amount_max or total > amount_max:
             raise InvalidError(Reason.INPUT_VALUES_RANGE)

@@ -41,6 +41,11 @@ def coins_text(grains: int, separator: str = "") -> str:
     return f"{'-' if grains < 0 else ''}{whole:{separator}}.{rest:08d}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number and its noun, such as `1 block`, `2 blocks`, `2 addresses`."""
+    return f"{count:,} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
 def id_text(value: bytes) -> str:
     """Return an id as text: hex of the reversed bytes."""
     return value[::-1].hex()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from chain.node.node import ChainStateUpdate
-from chain.primitives.numbers import id_text
+from chain.primitives.numbers import counted, id_text
 
 TIP_INTERVAL_S: Final = 5.0  # between two lines about new tips; those between are counted
 PROGRESS_S: Final = 2.0  # between two looks at the progress
@@ -160,7 +160,7 @@ async def report_progress(
 
 
 def _blocks(count: int, kind: str = "") -> str:
-    return f"{count:,} {kind}block" if count == 1 else f"{count:,} {kind}blocks"
+    return counted(count, f"{kind}block")
 
 
 def _duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ from chain.ledger.timing import BlockTiming
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.node.node import ChainStateUpdate
 from chain.node.template import Template
-from chain.primitives.numbers import id_text
+from chain.primitives.numbers import counted, id_text
 from chain.service.debug_log import debug_logger, is_on
 
 SLOW_BLOCK_S: Final = 0.1  # slower blocks are logged even if the category is off
@@ -40,15 +40,16 @@ def log_update(update: ChainStateUpdate) -> None:
         height = update.view.tip.height - len(update.connected)
         for block in update.connected:
             height += 1
-            count = block.tx_count
-            _block_log.debug("connected %d %s: %d transactions", height, id_text(block.id), count)
+            count = counted(block.tx_count, "transaction")
+            _block_log.debug("connected %d %s: %s", height, id_text(block.id), count)
 
 
 def log_template(template: Template) -> None:
     """Log a new template."""
     if is_on(_mining_log):
-        fees, count = sum(entry.fee for entry in template.entries), len(template.entries) + 1
-        text = "template for block %d: %d transactions, fees %d"
+        fees = sum(entry.fee for entry in template.entries)
+        count = counted(len(template.entries) + 1, "transaction")
+        text = "template for block %d: %s, fees %d"
         _mining_log.debug(text, template.height, count, fees)
 
 

@@ -14,7 +14,7 @@ from chain.mining.miner import Miner
 from chain.node.node import ChainStateUpdate, Node
 from chain.node.template import Template
 from chain.primitives.block import Block
-from chain.primitives.numbers import id_text
+from chain.primitives.numbers import counted, id_text
 from chain.service.api.ports import MiningInfo
 from chain.service.debug_lines import log_template
 from chain.service.debug_log import debug_logger
@@ -164,7 +164,7 @@ class Mining:
         """Log the mined blocks that had no line yet."""
         if not self._unreported:
             return
-        count = "block" if self._unreported == 1 else f"{self._unreported} blocks, up to"
+        count = "block" if self._unreported == 1 else f"{counted(self._unreported, 'block')}, up to"
         log.info("mined %s %s", count, self._last_mined)
         self._unreported, self._report_next = 0, time.monotonic() + REPORT_INTERVAL_S
 

@@ -20,7 +20,7 @@ from chain.ledger.offline.exporting import export_blocks
 from chain.ledger.offline.importing import Progress as ImportProgress
 from chain.ledger.offline.importing import import_blocks, import_verdicts
 from chain.ledger.reader import open_reader
-from chain.primitives.numbers import id_text
+from chain.primitives.numbers import counted, id_text
 from chain.regular_file import refuse_to_overwrite
 from chain.settings import LEDGER_NAME, Settings
 
@@ -38,7 +38,7 @@ def import_file(settings: Settings, file: str) -> dict[str, Any]:
 
             def report(now: ImportProgress) -> None:
                 if shown.is_due():
-                    text = f"block {now.height}, {now.transactions} transactions"
+                    text = f"block {now.height}, {counted(now.transactions, 'transaction')}"
                     progress.update(task, completed=now.bytes_read, description=text)
 
             result = import_blocks(ledger, stream, _clock, report)
@@ -75,7 +75,7 @@ def check(settings: Settings) -> dict[str, Any]:
         task = progress.add_task("checking", total=None)
 
         def report(blocks: int) -> None:
-            progress.update(task, description=f"{blocks} blocks replayed")
+            progress.update(task, description=f"{counted(blocks, 'block')} replayed")
 
         if database_file(settings.database) is None:  # the rebuilt ledger is kept in the folder
             open_reader(settings.database).close()  # which nothing needs if there is no ledger

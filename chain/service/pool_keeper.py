@@ -13,6 +13,7 @@ from chain.node.deltas import DeltasFullError
 from chain.node.node import ChainStateUpdate, Node, PoolLoaded
 from chain.node.pool_file import FILE_BYTES_MAX, WrongPoolNetworkError, pool_checksum
 from chain.primitives.encoding import DecodeError
+from chain.primitives.numbers import counted
 from chain.regular_file import TooLongError, read_regular_file
 from chain.service.ledger_thread import LedgerThread
 
@@ -82,12 +83,13 @@ class PoolKeeper:
 
     async def _load(self) -> None:
         loaded = await self._thread.call(lambda: self._node.restore_pool(self._clock()))
-        log.info("mempool: %d transactions kept, %d refused", loaded.added, loaded.refused)
+        kept = counted(loaded.added, "transaction")
+        log.info("mempool: %s kept, %d refused", kept, loaded.refused)
         from_file = await self._load_file()
         await self._thread.call(self._save_durably)
         if from_file is not None:  # its transactions are in the database
-            added, refused = from_file.added, from_file.refused
-            log.info("%s: %d transactions read, %d refused", self._path, added, refused)
+            read = counted(from_file.added, "transaction")
+            log.info("%s: %s read, %d refused", self._path, read, from_file.refused)
             await asyncio.to_thread(self._remove_file)
 
     async def _load_file(self) -> PoolLoaded | None:

@@ -146,12 +146,25 @@ async def run_node(settings: Settings) -> None:
     log.info("stopped")
 
 
+def warn_of_unused_flags(settings: Settings) -> None:
+    """Log which flags, or settings, of mining have no effect, as the node does not mine."""
+    if settings.mine_script is not None:
+        return
+    for flag, is_given in (
+        ("--mine-alone", settings.mine_alone),
+        ("--mine-threads", settings.mine_threads > 1),
+    ):
+        if is_given:
+            log.warning("%s has no effect: without --mine ADDRESS this node does not mine", flag)
+
+
 def _open_log(settings: Settings) -> None:
     """Send the log to its files, with the debug categories that were asked for."""
     configure_logging(settings.folder, is_quiet=settings.quiet)
     set_active(settings.debug)
     if settings.config_file is not None:
         log.info("configuration file: %s", shown_path(settings.config_file))
+    warn_of_unused_flags(settings)
 
 
 def _shared_out(settings: Settings) -> tuple[Config, Descriptors]:
@@ -510,7 +523,7 @@ async def _report_progress(settings: Settings, core: NodeCore, peers: PeerServic
 def _may_be_alone(settings: Settings) -> bool:
     """Return whether a node without peers is as its user wants it: on regtest, or mining alone."""
     name = settings.params.name
-    mines_alone = settings.mine_alone or (name == "devnet" and settings.mine_script is not None)
+    mines_alone = settings.mine_script is not None and (settings.mine_alone or name == "devnet")
     return name == "regtest" or mines_alone
 
 

@@ -10,8 +10,10 @@ import httpx
 from chain.api_address import running_api_address
 from chain.endpoint import Endpoint
 from chain.errors import ShownError
+from chain.primitives.numbers import counted
 from chain.printable import printable
 from chain.service.heartbeat import SILENT_S
+from chain.service.http.tls_context import tls_context
 from chain.service.sync_words import SyncState
 from chain.settings import Settings
 
@@ -41,6 +43,17 @@ def api_endpoint(settings: Settings, *, is_given: bool) -> Endpoint:
     """Return where the API is: as given, where the running node says, or the network's default."""
     running = None if is_given else running_api_address(settings.folder)
     return running or settings.api
+
+
+def is_api_found(settings: Settings, *, is_given: bool) -> bool:
+    """Return whether api_endpoint gives what is given or the running node's, and no default."""
+    return is_given or running_api_address(settings.folder) is not None
+
+
+def other_node_text(api: Endpoint) -> str:
+    """Return a sentence for a node that answers in place of the data directory's own."""
+    url = f"http://{api.to_dial()}"
+    return f"no node runs with this --network and --datadir; this is another one, at {url}"
 
 
 def fetch_status(api: Endpoint) -> dict[str, Any]:
@@ -97,7 +110,8 @@ def _fetched(api: Endpoint, path: str) -> object:
 def _fetch(url: str) -> tuple[int, bytes]:
     """Return the status and at most _REPLY_BYTES_MAX bytes of the body. Raises httpx.HTTPError."""
     body = b""
-    with httpx.stream("GET", url, timeout=_TIMEOUT_S, trust_env=False) as reply:
+    verify = tls_context(url)
+    with httpx.stream("GET", url, timeout=_TIMEOUT_S, verify=verify, trust_env=False) as reply:
         for part in reply.iter_bytes():
             body += part
             if len(body) > _REPLY_BYTES_MAX:
@@ -115,7 +129,7 @@ def peers_table(peers: list[dict[str, Any]], now: int) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]
     inbound = sum(row[1] == "in" for row in rows)
-    count = "1 peer" if len(rows) == 1 else f"{len(rows)} peers"
+    count = counted(len(rows), "peer")
     return [*lines, "", f"{count}: {inbound} inbound, {len(rows) - inbound} outbound"]
 
 

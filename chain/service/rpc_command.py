@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from chain.api_address import running_api_address
 from chain.errors import ShownError, UsageError
 from chain.near_names import did_you_mean
 from chain.printable import printable_lines
@@ -34,7 +33,7 @@ from chain.service.miner.json_rpc import (
     RpcResponseError,
     cookie_login,
 )
-from chain.service.remote import api_endpoint
+from chain.service.remote import api_endpoint, is_api_found
 from chain.settings import Settings
 from chain.text_file import wide_encoding
 
@@ -42,6 +41,7 @@ CALL_TIMEOUT_S: Final = 900.0  # bitcoin-cli's -rpcclienttimeout
 _HELP_TIMEOUT_S: Final = 2.0  # while somebody waits for a completion
 _RETRY_S: Final = 0.5  # between two attempts of --rpc-wait
 _STDIN_BYTES_MAX: Final = 64_000_000
+_INPUT_ENDED: Final = "--user needs a password: standard input has none"
 _IN_WARMUP: Final = -28  # Bitcoin Core's RPC_IN_WARMUP
 _INDENT: Final = "  "
 _OPENERS: Final = ("{", "[", '"')  # nobody means text that begins so
@@ -120,7 +120,7 @@ def rpc_url(settings: Settings, given: str | None) -> str:
 
 def is_url_found(settings: Settings, given: str | None) -> bool:
     """Return whether rpc_url gives what is given or the running node's, and not the default."""
-    return given is not None or running_api_address(settings.folder) is not None
+    return is_api_found(settings, is_given=given is not None)
 
 
 def rpc_login(settings: Settings, user: str | None, cookie: Path | None) -> Login:
@@ -314,10 +314,14 @@ def _conversions(rpc: RpcClient) -> Json:
 def _password() -> str:
     """Return the password: typed without an echo, or the first line of standard input."""
     if sys.stdin.isatty():
-        return getpass.getpass("RPC password: ")
+        try:
+            return getpass.getpass("RPC password: ")
+        except EOFError:
+            sys.stderr.write("\n")
+            raise RpcArgumentError(_INPUT_ENDED) from None
     line = sys.stdin.buffer.readline(SECRET_BYTES_MAX + 1)
     if not line:
-        raise RpcArgumentError("--user needs a password: standard input has none")
+        raise RpcArgumentError(_INPUT_ENDED)
     if len(line) > SECRET_BYTES_MAX:
         raise RpcArgumentError(f"the password has over {SECRET_BYTES_MAX} bytes")
     return _decoded(line).rstrip("\r\n")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.primitives.numbers import coins_text, id_text, parse_id
+from chain.primitives.numbers import coins_text, counted, id_text, parse_id
 
 
 @given(st.binary(min_size=32, max_size=32))
@@ -47,3 +47,8 @@ def test_text_other_than_64_hex_digits_is_no_id(text):
 )
 def test_amounts_have_all_decimals_and_their_sign(grains, separator, text):
     assert coins_text(grains, separator) == text
+
+
+def test_a_number_and_its_noun_agree():
+    words = [counted(*each) for each in ((0, "block"), (1, "block"), (2_000, "address"))]
+    assert words == ["0 blocks", "1 block", "2,000 addresses"]

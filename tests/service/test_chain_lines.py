@@ -14,9 +14,11 @@ from chain.primitives.address import p2wpkh_address
 from chain.service.chain_lines import NO_PEERS_S, TIP_INTERVAL_S, ChainLines, PeerLines, SyncLines
 from chain.service.node_log import NodeLog, _File, _Screen
 from chain.service.peers.net_lines import INBOUND_LINES_PER_MINUTE_MAX, log_link
-from chain.service.process import _may_be_alone
+from chain.service.process import _may_be_alone, warn_of_unused_flags
 from chain.settings import load_settings
 from tests.builders import ChainBuilder
+
+MAIN_ADDRESS = p2wpkh_address(bytes(20), "groat")
 
 
 @pytest.fixture
@@ -151,12 +153,28 @@ def test_who_has_lost_the_last_peer_is_told_so_and_when(said):
         ({"network": "regtest"}, True),
         ({"network": "devnet"}, False),
         ({"network": "devnet", "mine": p2wpkh_address(bytes(20), "dgroat")}, True),
-        ({"network": "main", "mine_alone": True}, True),
+        ({"network": "main", "mine_alone": True, "mine": MAIN_ADDRESS}, True),
+        ({"network": "main", "mine_alone": True}, False),
         ({"network": "main"}, False),
     ],
 )
 def test_a_node_that_mines_alone_is_not_told_that_it_has_no_peers(flags, may_be):
     assert _may_be_alone(load_settings(flags)) is may_be
+
+
+@pytest.mark.parametrize(
+    ("flags", "unused"),
+    [
+        ({"mine_alone": True}, ["--mine-alone"]),
+        ({"mine_alone": True, "mine_threads": 2}, ["--mine-alone", "--mine-threads"]),
+        ({"mine_alone": True, "mine_threads": 2, "mine": MAIN_ADDRESS}, []),
+        ({}, []),
+    ],
+)
+def test_a_flag_of_mining_without_an_effect_is_said_at_the_start(caplog, flags, unused):
+    warn_of_unused_flags(load_settings({"network": "main", **flags}))
+    problem = "has no effect: without --mine ADDRESS this node does not mine"
+    assert caplog.messages == [f"{flag} {problem}" for flag in unused]
 
 
 def trace(kind, way, number=1):

@@ -1,14 +1,20 @@
 """What the command line loads, and when; how it ends."""
 
 import os
+import pty
+import signal
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from chain.consensus.params import REGTEST
 from chain.simulator.choices import SCENARIOS
 from chain.simulator.scenarios.catalogue import CATALOGUE
 from tests.builders import ChainBuilder
 
+CTRL_D = b"\x04"
 _HEAVY = {"sqlalchemy", "alembic", "fastapi", "httpx", "llvmlite", "chain.simulator.simulate"}
 
 
@@ -36,3 +42,64 @@ def test_a_reader_that_has_enough_ends_a_command_without_a_word(tmp_path):
     done = subprocess.run(command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "prompt"),
+    [
+        (("chain", "network", "new", "village"), "Seconds between blocks [60]: "),
+        (("chain", "rpc", "--network", "regtest", "--user", "a", "uptime"), "RPC password: "),
+        (("wallet", "--network", "regtest", "create"), "assword: "),
+        (("wallet", "--network", "regtest", "restore"), "Words: "),
+    ],
+)
+def test_ctrl_c_at_a_prompt_ends_quietly_with_130(tmp_path, words, prompt):
+    code, said = answered(tmp_path, words, prompt, None)
+    assert code == 130
+    assert said.partition(prompt)[2].replace("^C", "").strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "prompt", "problem"),
+    [
+        (("chain", "network", "new", "village"), "[60]: ", "groat: no answer: the input ended"),
+        (("chain", "rpc", "--user", "a", "uptime"), "RPC password: ", "groat: --user needs a"),
+    ],
+)
+def test_the_end_of_input_at_a_prompt_is_said_in_the_programs_words(
+    tmp_path, words, prompt, problem
+):
+    code, said = answered(tmp_path, words, prompt, CTRL_D)
+    assert code == 2
+    assert problem in said
+    assert "Aborted" not in said
+
+
+def answered(folder, words, prompt, key):
+    """Press a key (None: Ctrl-C) at a prompt on a terminal; return exit code and output."""
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", *words]
+    with subprocess.Popen(
+        command,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "GROAT_DATADIR": str(folder)},
+        start_new_session=True,  # getpass would ask on the terminal of the tests
+    ) as process:
+        os.close(follower)
+        said = b""
+        while prompt.encode() not in said:
+            said += os.read(leader, 1000)
+        if key is None:
+            process.send_signal(signal.SIGINT)
+        else:
+            os.write(leader, key)
+        try:
+            while part := os.read(leader, 1000):
+                said += part
+        except OSError:  # Linux reports the end so
+            pass
+        os.close(leader)
+    return process.returncode, said.decode()

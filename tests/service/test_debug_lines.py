@@ -47,7 +47,7 @@ def test_a_peer_s_block_has_a_verdict_and_a_move_while_validation_is_on(node, ca
     logged = lines(caplog, "validation")
     assert len(logged) == (2 if is_active else 0)
     if is_active:
-        assert logged[0] == f"connected 1 {id_text(block.id)}: 1 transactions"
+        assert logged[0] == f"connected 1 {id_text(block.id)}: 1 transaction"
         assert logged[1].startswith(f"block {id_text(block.id)} from a peer: ")
         assert logged[1].endswith(" ms, accepted")
 
@@ -64,7 +64,7 @@ def test_a_peer_s_refused_transaction_has_a_line_while_mempool_is_on(node, caplo
 def test_a_template_has_a_line_while_mining_is_on(node, caplog, is_active):
     set_active({"mining"} if is_active else ())
     log_template(node.template(KEY.script, NOW))
-    expected = ["template for block 1: 1 transactions, fees 0"]
+    expected = ["template for block 1: 1 transaction, fees 0"]
     assert lines(caplog, "mining") == (expected if is_active else [])
 
 

@@ -218,3 +218,51 @@ def test_a_wrong_answer_is_asked_for_again_and_a_wrong_flag_is_not(monkeypatch, 
     assert "groat: 'a b': 'a b' is neither a DNS name" in said
     with pytest.raises(UsageError, match="--spacing 'x': it must be a whole number"):
         _chosen(PLAN, {**given, "spacing": "x"}, asks=True)
+
+
+@pytest.mark.parametrize(
+    ("flag", "answers", "said"),
+    [
+        ("spacing", "-1 86401 5", "--spacing -1: 1 to 86400 seconds"),
+        ("subsidy", "10500001 5", "--subsidy 10500001: 0 to 10500000, in coins"),
+        ("halving", "99999999 5", "--subsidy 10 and --halving 99999999: at most 21,000,000 coins"),
+        ("maturity", "0 5", "--maturity 0: 1 to 2147483647 blocks"),
+        ("prefix", "BC1 bc five", "--prefix 'BC1': 1 to 30 lower-case letters"),
+        ("difficulty", "-4 2 0.5", "--difficulty -4: more than 0, at most 1"),
+        ("p2p-port", "99999999 5", "--p2p-port 99999999: 0 to 65535"),
+        ("api-port", f"{PLAN.ports.p2p} 5", f"--api-port {PLAN.ports.p2p}: two different ones"),
+        ("coin-type", "-1 5", "--coin-type -1: 0 to 2147483647"),
+        ("magic", "0102 05060708", "--magic 0102: 4 bytes in hex"),
+        ("message", "caf\u00e9 five", "--message 'caf\u00e9': at most 75 characters of ASCII"),
+    ],
+)
+def test_an_answer_out_of_its_flags_bounds_is_asked_for_again(
+    monkeypatch, capfd, flag, answers, said
+):
+    given = {name: question.default(PLAN) for name, question in _questions().items()}
+    lines = answers.split()
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join([*lines, ""])))
+    plan, _ = _chosen(PLAN, given | {flag: None}, asks=True)
+    assert _questions()[flag].default(plan) in {lines[-1], _questions()[flag].default(PLAN)}
+    assert rules_of(plan)
+    errors = capfd.readouterr().err
+    assert f"{said}" in errors
+    assert errors.count("]: ") == len(lines)
+
+
+def test_a_wrong_flag_is_said_before_anything_is_asked(monkeypatch, capfd):
+    given = dict.fromkeys(_questions())
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    for flag, value in (("difficulty", "5"), ("magic", "zz"), ("message", "\u00e9")):
+        with pytest.raises(UsageError, match=f"--{flag}"):
+            _chosen(PLAN, given | {flag: value}, asks=True)
+    assert capfd.readouterr().err == ""
+    with pytest.raises(UsageError, match="no answer: the input ended"):
+        _chosen(PLAN, given, asks=True)
+
+
+def test_a_given_seed_gets_the_port_for_peers_that_is_answered(monkeypatch):
+    given = {name: question.default(PLAN) for name, question in _questions().items()}
+    monkeypatch.setattr("sys.stdin", io.StringIO("5\n"))
+    plan, _ = _chosen(PLAN, given | {"p2p-port": None, "seed": "192.0.2.1"}, asks=True)
+    assert plan.seeds == ("192.0.2.1:5",)

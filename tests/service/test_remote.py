@@ -1,12 +1,18 @@
 """`groat status` asks whatever answers: no answer of a stranger's is a traceback."""
 
+import gc
 import http.server
 import json
+import ssl
 import threading
 
 import pytest
+import typer
 
+from chain.api_address import published_api_address
+from chain.cli.commands import app
 from chain.endpoint import Endpoint
+from chain.service.http.tls_context import tls_context
 from chain.service.miner.json_rpc import RpcClient, RpcFailure, UnavailableError, UnreachableError
 from chain.service.remote import (
     RemoteError,
@@ -112,6 +118,74 @@ def test_a_node_is_silent_after_five_seconds_without_a_heartbeat(server, age, is
     said = silence_of(Endpoint(*server.server_address))
     assert (said is not None) is is_silent
     assert age != 90_061 or "silent for 1 day, 1:01:01: these are the last values" in said
+
+
+def run_status(*words):
+    command = typer.main.get_command(app)
+    with pytest.raises(SystemExit) as ended:
+        command.main(["status", "--network", "regtest", *words], prog_name="groat")
+    return ended.value.code
+
+
+@pytest.mark.parametrize("flags", [(), ("--peers",), ("--peers", "--json")])
+def test_status_says_that_it_shows_another_node_than_the_data_directorys(
+    server, tmp_path, monkeypatch, capsys, flags
+):
+    monkeypatch.delenv("GROAT_API", raising=False)
+    endpoint = Endpoint(*server.server_address)
+    server.body = json.dumps([] if flags else STATUS | {"node_age_s": 0}).encode()
+    (tmp_path / "groat.toml").write_text(f'api = "{endpoint}"\n')
+    words = ("--datadir", str(tmp_path), *flags)
+    assert run_status(*words) == 0
+    shown = capsys.readouterr()
+    url = f"http://{endpoint}"
+    assert shown.err == (
+        f"groat: no node runs with this --network and --datadir; this is another one, at {url}\n"
+    )
+    assert run_status(*words, "--api", str(endpoint)) == 0
+    assert capsys.readouterr() == (shown.out, "")
+    folder = tmp_path / "regtest"
+    folder.mkdir(exist_ok=True)
+    with published_api_address(folder, endpoint):
+        assert run_status(*words) == 0
+    assert capsys.readouterr() == (shown.out, "")
+
+
+def test_a_silent_nodes_status_is_not_called_another_nodes(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("GROAT_API", raising=False)
+    server.body = json.dumps(STATUS | {"node_age_s": 60}).encode()
+    (tmp_path / "groat.toml").write_text(f'api = "{Endpoint(*server.server_address)}"\n')
+    assert run_status("--datadir", str(tmp_path)) == 1
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("groat: the node has been silent for")
+
+
+def test_clients_made_again_and_again_share_a_tls_context(server):
+    def contexts():
+        return sum(isinstance(each, ssl.SSLContext) for each in gc.get_objects())
+
+    server.body = b'{"result": 7, "error": null}'
+    endpoint = Endpoint(*server.server_address)
+    url = f"http://{endpoint}/"
+    tls_context(url)
+    gc.collect()
+    gc.disable()  # as good as never: such a client is few objects
+    try:
+        before = contexts()
+        for _ in range(3):
+            rpc = RpcClient(url, lambda: ("a", "b"))
+            assert rpc.call("getblockcount") == 7
+            rpc.close()
+            fetch_status(endpoint)
+        assert contexts() == before
+    finally:
+        gc.enable()
+
+
+def test_only_a_client_of_https_reads_the_public_authorities():
+    assert tls_context("HTTPS://a") is tls_context("https://b")
+    assert tls_context("https://a").cert_store_stats()["x509_ca"] > 0
+    assert tls_context("http://a").cert_store_stats()["x509_ca"] == 0
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b'{"node_age_s": NaN}'])

@@ -7,6 +7,8 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,3 +140,19 @@ def test_a_command_of_a_page_exists_with_its_flags(given):
 )
 def test_a_wrong_command_is_found(line, wrong):
     assert problem(words_of(line)) == wrong
+
+
+def test_check_names_the_command_that_formats_what_it_refuses(tmp_path):
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    for name in ("scripts/check", "scripts/environment", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    file = tmp_path / "odd.py"
+    file.write_text("a  =  1\n")
+    done = subprocess.run([scripts / "check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    hint = "scripts/check: to format the files: "
+    [command] = [line for line in done.stderr.splitlines() if line.startswith(hint)]
+    subprocess.run(shlex.split(command.removeprefix(hint)), cwd=tmp_path, check=True)
+    assert file.read_text() == "a = 1\n"

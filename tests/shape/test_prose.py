@@ -9,6 +9,7 @@ import builtins
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ BANNED_PROSE = {
     r"\bin vain\b": "without success",
     r"\blet in\b": "admitted",
 }
+# Nouns with a number before them.
+COUNTED = r"(?:blocks|coins|nodes|peers|transactions|words)\b(?!/)"
 # A part of an identifier, and what to name instead.
 BANNED_NAMES = {
     "told": "announced, reported",
@@ -240,3 +243,27 @@ def test_a_docstring_is_given_by_the_protocol_or_else_by_each_class(sources):
                 repeated.append(place)
     assert missing == []
     assert repeated == []
+
+
+def test_a_number_and_its_noun_agree(sources):
+    found = [
+        f"{source.name}:{node.lineno}: write counted(number, noun)"
+        for source in sources
+        if source.name.startswith(("chain/", "wallet/"))
+        for node in source.nodes
+        if _is_plural_of_any_number(node)
+    ]
+    assert found == []
+
+
+def _is_plural_of_any_number(node: ast.AST) -> bool:
+    """Return whether a text would say `1 blocks`; a constant, or a ratio, never is 1."""
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, str) and re.search(f"%d {COUNTED}", node.value) is not None
+    return isinstance(node, ast.JoinedStr) and any(
+        isinstance(value, ast.FormattedValue)
+        and isinstance(text, ast.Constant)
+        and re.match(f" {COUNTED}", text.value) is not None
+        and any(isinstance(name, ast.Name) and not name.id.isupper() for name in ast.walk(value))
+        for value, text in pairwise(node.values)
+    )

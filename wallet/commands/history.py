@@ -49,16 +49,22 @@ _COIN_COLUMNS: Final = (
 
 
 def balance(common: Common) -> None:
-    """Show the balance: what can be spent now, and what cannot yet."""
+    """Show the balance: what can be spent now, and what cannot yet.
+
+    Frozen coins are in the other sums too.
+    """
     session = Session(common)
     view = session.look()
     found = view.book.balance()
+    frozen = sum(coin.value for coin in view.book.coins() if coin.point in view.state.frozen)
+    frozen_line = f"frozen             {groat_text(frozen):>24}, in the sums above"
     session.show(
         {
             "trusted": found.trusted,
             "untrusted_pending": found.untrusted_pending,
             "immature": found.immature,
             "total": found.total,
+            "frozen": frozen,
             "unit": "grain",
             "as_of": view.as_of_value(),
         },
@@ -67,6 +73,7 @@ def balance(common: Common) -> None:
             f"untrusted pending  {groat_text(found.untrusted_pending):>24}",
             f"immature           {groat_text(found.immature):>24}",
             f"total              {groat_text(found.total):>24}",
+            *([frozen_line] if frozen else []),
         ],
     )
 

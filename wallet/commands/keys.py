@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from chain.primitives.numbers import counted
 from wallet.amounts import groat_text
 from wallet.errors import FileError, InputError
 from wallet.flags import Common
@@ -172,7 +173,7 @@ def restore(common: Common, flags: RestoreFlags) -> None:
         session.show(found | {"transactions": None, "total": None, "unit": "grain"}, lines)
         return
     count, total = len(book.history()), book.balance().total
-    lines.append(f"{count} transactions found, balance {groat_text(total)}")
+    lines.append(f"{counted(count, 'transaction')} found, balance {groat_text(total)}")
     session.show(found | {"transactions": count, "total": total, "unit": "grain"}, lines)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
+from chain.primitives.numbers import counted
 from wallet.amounts import groat_text
 from wallet.errors import InputError
 from wallet.flags import Common
@@ -52,5 +53,5 @@ def rescan(common: Common, flags: RescanFlags) -> None:
     count, total = len(book.history()), book.balance().total
     session.show(
         {"from": flags.from_height, "transactions": count, "total": total, "unit": "grain"},
-        [f"{count} transactions found, balance {groat_text(total)}"],
+        [f"{counted(count, 'transaction')} found, balance {groat_text(total)}"],
     )

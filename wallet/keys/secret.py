@@ -9,6 +9,7 @@ from typing import Final
 from mnemonic import Mnemonic
 
 from chain.primitives.extended_key import ExtendedKey
+from chain.primitives.numbers import counted
 from wallet.errors import InputError
 from wallet.keys.derivation import root
 
@@ -91,7 +92,7 @@ def check_words(text: str) -> str:
     words = listed_words(text)
     if len(words) not in WORD_COUNTS:
         counts = ", ".join(map(str, WORD_COUNTS))
-        raise InputError(f"{len(words)} words given; a wallet has one of {counts}")
+        raise InputError(f"{counted(len(words), 'word')} given; a wallet has one of {counts}")
     for place, word in enumerate(words, 1):
         if word not in _known_words():
             raise InputError(f"word {place} is not in the English list of BIP39")

@@ -33,7 +33,7 @@ from chain.gossip.wire.messages import (
     Message,
     NotFound,
 )
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import Hash32, counted
 
 REPLY_BLOCKS_MAX: Final = 500  # in one HTTP response
 REPLY_BYTES_MAX: Final = 8 * 1024 * 1024  # over this, stop early; the peer requests the rest again
@@ -121,7 +121,7 @@ class Serving(Part):
         """Serve the blocks of a getdata; transactions are served elsewhere."""
         wanted = deque(item.id for item in message.items if item.kind == WITNESS_BLOCK)
         if http_request is not None and len(wanted) > REPLY_BLOCKS_MAX:
-            self._context.misbehaved(link, f"requested {len(wanted)} blocks at once")
+            self._context.misbehaved(link, f"requested {counted(len(wanted), 'block')} at once")
         elif wanted:
             self._enqueue(link, _Request(http_request, wanted))
         elif http_request is not None:

@@ -18,7 +18,7 @@ from chain.primitives.encoding import (
     read_uint,
 )
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import Hash32, counted
 from chain.primitives.transaction import Transaction, read_transaction
 
 COMPACT_VERSION: Final = 2  # short ids of wtxids, and transactions with their witnesses
@@ -105,7 +105,8 @@ class CompactBlock:
             position += gap + 1
             transaction, at = read_transaction(payload, at)
             if position >= total:
-                raise DecodeError(f"position {position} in a block of {total} transactions")
+                size = counted(total, "transaction")
+                raise DecodeError(f"position {position} in a block of {size}")
             prefilled.append((position, transaction))
         check_end(payload, at)
         if not total:

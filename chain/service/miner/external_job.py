@@ -10,7 +10,7 @@ from chain.consensus.block_validation import witness_commitment_script
 from chain.primitives.block import Block, Header
 from chain.primitives.hashes import sha256d
 from chain.primitives.merkle import merkle_branch, merkle_root
-from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32, parse_id
+from chain.primitives.numbers import NULL_HASH, NULL_OUTPOINT, Amount, Hash32, counted, parse_id
 from chain.primitives.script import push, push_number
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 
@@ -96,7 +96,7 @@ def _read(template: Mapping[str, Any], script: bytes, now: int) -> ExternalJob:
     rules = template.get("rules", ())
     shown = template["transactions"]
     if len(shown) > TRANSACTIONS_MAX:
-        raise ValueError(f"{len(shown)} transactions")
+        raise ValueError(counted(len(shown), "transaction"))
     extra = b"".join(bytes.fromhex(text) for text in template.get("coinbaseaux", {}).values())
     height = int(template["height"])
     if len(push_number(height) + extra) + 1 + _EXTRANONCE_BYTES > SCRIPT_SIG_BYTES_MAX:

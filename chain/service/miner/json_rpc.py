@@ -12,6 +12,7 @@ from chain.endpoint import PORT_MAX, dial_url
 from chain.service.api.exact_json import write_json
 from chain.service.api.strict_json import Number
 from chain.service.http.http_error import connection_problem
+from chain.service.http.tls_context import tls_context
 from chain.text_file import TextFileError, read_text_file
 
 REPLY_BYTES_MAX: Final = 64_000_000  # hex of the largest block's transactions, and what names them
@@ -92,7 +93,7 @@ class RpcClient:
         self.url = _checked_url(url)
         self._login = login
         self._read = read
-        self._client = httpx.Client(trust_env=False)
+        self._client = httpx.Client(verify=tls_context(self.url), trust_env=False)
 
     def close(self) -> None:
         """Drop all connections."""

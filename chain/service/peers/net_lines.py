@@ -18,6 +18,7 @@ from chain.gossip.events import (
 from chain.gossip.peers.links import INBOUND, LINK_OPENED, SEED_ANSWERED
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.messages import Message
+from chain.primitives.numbers import counted
 from chain.printable import printable
 from chain.service.debug_log import debug_logger, is_on
 
@@ -82,7 +83,7 @@ def log_seed(trace: Trace) -> None:
         _info.info("seed %s: no addresses", shown["seed"])
         return
     count, usable = int(shown["addresses"]), int(shown["usable"])
-    addresses = "1 address" if count == 1 else f"{count:,} addresses"
+    addresses = counted(count, "address")
     rest = "" if usable == count else f", {usable:,} of which may be dialled"
     _info.info("seed %s: %s%s", shown["seed"], addresses, rest)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from chain.near_names import did_you_mean
+from chain.primitives.numbers import counted
 from chain.simulator.choices import NODES_MAX
 from chain.simulator.scenarios.attacks import byzantine, censorship, spam
 from chain.simulator.scenarios.crash import crashes
@@ -91,7 +92,8 @@ def _size(name: str, request: ScenarioRequest) -> Size:
     least = listed.least
     if not (least.nodes <= nodes <= NODES_MAX and blocks >= least.blocks):
         raise ScenarioError(
-            f"{name} takes {least.nodes} to {NODES_MAX} nodes and at least {least.blocks} blocks"
+            f"{name} takes {least.nodes} to {NODES_MAX} nodes and at least "
+            f"{counted(least.blocks, 'block')}"
         )
     return Size(nodes, blocks, request.seed)
 

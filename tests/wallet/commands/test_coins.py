@@ -111,9 +111,15 @@ def test_frozen_coin_is_never_spent_until_it_thaws(cli, coins, regtest):
     assert spent(mempool_tx(regtest)) == {coins[0], coins[2]}
 
 
-def test_balance_counts_frozen_coins(cli, coins):
+def test_balance_counts_frozen_coins_and_says_how_much_is_frozen(cli, coins):
+    assert "frozen" not in cli.run("balance").stdout
     cli.run("freeze", coins[0])
-    assert cli.json("balance")["total"] == 150 * GROAT
+    found = cli.json("balance")
+    assert (found["total"], found["trusted"], found["frozen"]) == tuple(
+        GROAT * coins for coins in (150, 150, 50)
+    )
+    last = cli.run("balance").stdout.splitlines()[-1]
+    assert last.split(maxsplit=2) == ["frozen", "50.00000000", "GROAT, in the sums above"]
 
 
 def test_only_own_coins_freeze_and_only_frozen_ones_thaw(cli, coins):

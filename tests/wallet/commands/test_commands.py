@@ -282,6 +282,7 @@ def test_balance_and_history_and_coins(cli, rich, regtest):
         "untrusted_pending": 0,
         "immature": 50 * GROAT,
         "total": 100 * GROAT,
+        "frozen": 0,
         "unit": "grain",
         "as_of": None,
     }
