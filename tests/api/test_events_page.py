@@ -174,6 +174,46 @@ def test_a_transaction_that_waits_and_is_not_final_after_a_reorganisation_is_rem
     on_reader(scenario)
 
 
+def test_a_confirmed_transaction_that_a_reorganisation_makes_invalid_is_removed(on_reader):
+    """It does not wait again, as it is not final."""
+
+    async def scenario(node, reader):
+        events = asyncio.Queue()
+        task = asyncio.create_task(stream(reader, events))
+        assert (await after(events, 1))[0][0] == "tip"
+        await node.mine()
+        first, locked = node.chain.tip, locked_payment(node, 103)
+        await node.mine([locked], fees=1000)
+        await reader.catch_up()
+        assert [name for name, _ in await after(events, 2)] == ["block", "block"]
+        await node.rpc("invalidateblock", id_text(first.id))
+        await reader.catch_up()
+        gone = {"txid": id_text(locked.txid), "reason": "reorganised", "by": None}
+        assert (await after(events, 2))[1] == ("removed", gone)
+        task.cancel()
+
+    on_reader(scenario)
+
+
+def test_a_transaction_that_both_branches_have_is_not_removed(on_reader):
+    async def scenario(node, reader):
+        events = asyncio.Queue()
+        task = asyncio.create_task(stream(reader, events))
+        assert (await after(events, 1))[0][0] == "tip"
+        side, tx = node.chain.fork(0), payment(node)
+        await node.mine([tx], fees=1000)
+        await reader.catch_up()
+        assert [name for name, _ in await after(events, 1)] == ["block"]
+        await node.connect(side.add([tx], fees=1000, extra=b"side"), *side.grow(2))
+        await reader.catch_up()
+        names = [name for name, _ in await after(events, 4)]
+        assert names == ["reorganisation", "block", "block", "block"]
+        assert events.empty()
+        task.cancel()
+
+    on_reader(scenario)
+
+
 def test_what_came_and_went_in_one_commit_is_no_transaction_of_the_mempool():
     """Else a client takes a payment for unconfirmed that is in the block before it."""
 

@@ -83,7 +83,8 @@ def update_of(change: ChainStateUpdate) -> Update:
             for removal in change.removed
             if removal.reason is not RemovalReason.CONFIRMED
             and pool.get(removal.entry.txid) is None
-        ),
+        )
+        + tuple(RemovedTx(txid, RemovalReason.REORGANISED, None) for txid in change.dropped),
     )
 
 
