@@ -11,6 +11,7 @@ from chain.ledger.db.node_state import parse_version
 from chain.node import journal
 from chain.node.journal import Added, Removed
 from chain.node.mempool import RemovalReason
+from chain.node.policy import Policy
 from chain.primitives.numbers import Hash32, id_text
 from chain.service.api import v1
 from chain.service.api.events import (
@@ -193,6 +194,24 @@ def test_a_confirmed_transaction_that_a_reorganisation_makes_invalid_is_removed(
         task.cancel()
 
     on_reader(scenario)
+
+
+def test_a_confirmed_transaction_for_which_a_full_mempool_has_no_room_is_removed(on_reader):
+    async def scenario(node, reader):
+        events = asyncio.Queue()
+        task = asyncio.create_task(stream(reader, events))
+        assert (await after(events, 1))[0][0] == "tip"
+        tx = payment(node)
+        block = await node.mine([tx], fees=1000)
+        await reader.catch_up()
+        assert [name for name, _ in await after(events, 1)] == ["block"]
+        await node.rpc("invalidateblock", id_text(block.id))
+        await reader.catch_up()
+        gone = {"txid": id_text(tx.txid), "reason": "evicted", "by": None}
+        assert (await after(events, 2))[1] == ("removed", gone)
+        task.cancel()
+
+    on_reader(scenario, policy=Policy(pool_bytes_max=1))
 
 
 def test_a_transaction_that_both_branches_have_is_not_removed(on_reader):
