@@ -429,7 +429,7 @@ def rpc(  # noqa: PLR0913
         Path | None, typer.Option(metavar="FILE", help="Default the running node's .cookie.")
     ] = None,
     rpc_wait: Annotated[
-        bool, typer.Option("--rpc-wait", help="Wait until the node answers.")
+        bool, typer.Option("--rpc-wait", help="Wait until the node answers, without limit.")
     ] = False,
     rpc_wait_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", min=0, help="Wait no longer than this.")

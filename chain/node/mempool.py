@@ -1,9 +1,9 @@
 """The mempool: unconfirmed transactions, updated by transactions, blocks and time."""
 
-from collections.abc import Iterable, Reversible, Sized
+from collections.abc import Iterable, Iterator, Reversible, Sized
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import BlockTreeEntry
@@ -70,6 +70,14 @@ class Reorganisation:
     def fork_height(self) -> Height:
         """The height of the last block that both chains share."""
         return Height(self.tip.height - len(self.connected))
+
+
+class Reorganised(NamedTuple):
+    """What a reorganisation did to the pool."""
+
+    returned: list[PoolEntry]  # from disconnected blocks, in their order
+    removed: list[Removal]
+    dropped: list[Hash32]  # txids of disconnected blocks that are neither confirmed nor returned
 
 
 class Mempool:
@@ -147,18 +155,23 @@ class Mempool:
         self._rolling.block_connected(now)
         return removed
 
-    def reorganise(self, change: Reorganisation, now: int) -> tuple[list[PoolEntry], list[Removal]]:
-        """Update the pool for a tip on another branch; return readmitted and removed ones.
+    def reorganise(self, change: Reorganisation, now: int) -> Reorganised:
+        """Update the pool for a tip on another branch.
 
         The pool is rebuilt: first the transactions of the old branch, in their order, then the
         previous pool, so that parents come before children.
         """
-        before, reasons = self.pool.entries(), self._removal_reasons(change.connected)
+        before = self.pool
         self.pool, self._queue = Pool(), EvictionQueue()
         self._rolling.block_connected(now)
-        returned = self._readmit_disconnected(change, now)
+        returned, dropped = self._readmit_disconnected(change, now)
+        reasons: dict[Hash32, RemovalReason] = {}
+        for transaction in _transactions(change.connected):
+            dropped.pop(transaction.txid, None)
+            self.deltas.forget([transaction.txid])
+            reasons.update(_removal_reasons(before, transaction))
         removed: list[Removal] = []
-        for entry in before:
+        for entry in before.entries():
             reason = reasons.get(entry.txid) or self._readmit(entry, change)
             if reason is not None:
                 removed.append(Removal(entry, reason))
@@ -166,21 +179,8 @@ class Mempool:
                 self.deltas.forget([entry.txid])
         removed += self._trim(now)
         removed_txids = {removal.entry.txid for removal in removed}
-        return [entry for entry in returned if entry.txid not in removed_txids], removed
-
-    def _removal_reasons(self, connected: Blocks) -> dict[Hash32, RemovalReason]:
-        """Return which entries a new branch confirms or conflicts with; forget their deltas."""
-        reasons: dict[Hash32, RemovalReason] = {}
-        for transaction in _transactions(connected):
-            self.deltas.forget([transaction.txid])
-            if self.pool.get(transaction.txid) is not None:
-                reasons[transaction.txid] = RemovalReason.CONFIRMED
-                continue
-            for txin in transaction.inputs:
-                spender = self.pool.spender(txin.outpoint)
-                if spender is not None:
-                    reasons[spender.txid] = RemovalReason.CONFLICT
-        return reasons
+        kept = [entry for entry in returned if entry.txid not in removed_txids]
+        return Reorganised(kept, removed, list(dropped))
 
     def _admission_context(
         self, tip: BlockTreeEntry, coins: CoinView, now: int
@@ -239,15 +239,18 @@ class Mempool:
                     self.deltas.forget([spender.txid])
         return removed
 
-    def _readmit_disconnected(self, change: Reorganisation, now: int) -> list[PoolEntry]:
+    def _readmit_disconnected(
+        self, change: Reorganisation, now: int
+    ) -> tuple[list[PoolEntry], dict[Hash32, None]]:
         """Readmit the old branch's transactions that are still allowed, whatever their fee.
 
-        The others are dropped: the new branch contains them or conflicts with them, or they were
-        never standard.
+        The others are dropped: the new branch contains them or conflicts with them, they are not
+        final or spend an immature coin, or they were never standard. Returns both, in order.
         """
         here = self._admission_context(change.tip, change.coins, now)
         at = replace(here, was_in_block=True, is_verified=change.is_verified)
         returned: list[PoolEntry] = []
+        dropped: dict[Hash32, None] = {}
         size = 0
         for transaction in _transactions(reversed(change.disconnected)):
             size += len(transaction.raw)
@@ -256,10 +259,11 @@ class Mempool:
             try:
                 candidate = examine(transaction, at)
             except (InvalidError, PolicyError):
+                dropped[transaction.txid] = None
                 continue
             self._attach(candidate.entry, candidate.ancestors)
             returned.append(candidate.entry)
-        return returned
+        return returned, dropped
 
     def _readmit(self, entry: PoolEntry, change: Reorganisation) -> RemovalReason | None:
         """Readmit an entry of the previous pool, or return why not. Its signatures stay valid."""
@@ -287,6 +291,17 @@ def _transactions(blocks: Iterable[Block]) -> Iterable[Transaction]:
     """Yield the blocks' transactions in order, without coinbases."""
     for block in blocks:
         yield from block.transactions[1:]
+
+
+def _removal_reasons(pool: Pool, confirmed: Transaction) -> Iterator[tuple[Hash32, RemovalReason]]:
+    """Yield which entries a confirmed transaction is or conflicts with."""
+    if pool.get(confirmed.txid) is not None:
+        yield confirmed.txid, RemovalReason.CONFIRMED
+        return
+    for txin in confirmed.inputs:
+        spender = pool.spender(txin.outpoint)
+        if spender is not None:
+            yield spender.txid, RemovalReason.CONFLICT
 
 
 def _confirmed_coins(child: PoolEntry, txid: Hash32, height: Height) -> tuple[Coin, ...]:

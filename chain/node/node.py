@@ -50,6 +50,7 @@ class ChainStateUpdate:
     disconnected: tuple[MovedBlock, ...] = ()  # tip first
     added: tuple[PoolEntry, ...] = ()
     removed: tuple[Removal, ...] = ()
+    dropped: tuple[Hash32, ...] = ()  # txids of disconnected blocks that were not readmitted
     has_other_fees: bool = False  # the owner set a fee delta, or a block removed some
 
 
@@ -70,6 +71,7 @@ class _Unpublished:
     disconnected: list[MovedBlock] = field(default_factory=list)
     added: list[PoolEntry] = field(default_factory=list)
     removed: list[Removal] = field(default_factory=list)
+    dropped: list[Hash32] = field(default_factory=list)
     has_other_fees: bool = False
 
     def move(self, move: ChainMove) -> None:
@@ -89,6 +91,7 @@ class _Unpublished:
             tuple(self.disconnected),
             tuple(self.added),
             tuple(self.removed),
+            tuple(self.dropped),
             has_other_fees=self.has_other_fees,
         )
 
@@ -412,6 +415,7 @@ class Node:
         """Move the pool to the ledger's new tip, which is committed and published afterwards."""
         ledger, now = self._ledger, self._now
         returned: list[PoolEntry] = []
+        dropped: list[Hash32] = []
         delta_count = len(self._mempool.deltas)
         unpublished = self._unpublished = self._unpublished or _Unpublished()
         if move.disconnected:
@@ -420,17 +424,19 @@ class Node:
             change = Reorganisation(
                 move.disconnected, move.connected, ledger.tip, ledger, is_verified
             )
-            returned, removed = self._mempool.reorganise(change, now)
+            returned, removed, dropped = self._mempool.reorganise(change, now)
         else:
             removed = self._mempool.connect(move.connected, ledger.tip, now)
         self._record_block_feerate(move, removed)
         removed += self._mempool.expire(now)
         self._store.move(*(map(_id_of, of.summaries) for of in (move.disconnected, move.connected)))
         self._store.remove(removed)
+        self._store.note_dropped(dropped)
         self._store.prepend(returned)
         unpublished.move(move)
         unpublished.added += returned
         unpublished.removed += removed
+        unpublished.dropped += dropped
         unpublished.has_other_fees |= len(self._mempool.deltas) < delta_count
 
     def _publish_move(self) -> None:

@@ -72,13 +72,10 @@ class PoolStore:
             self._number(entry, number)
 
     def remove(self, removals: Iterable[Removal]) -> None:
-        """Note removals; an entry without a row is ignored."""
+        """Note removals; one that a block returned and a full pool evicted at once has no row."""
         for removal in removals:
-            number = removal.entry.row
-            if number is None:
-                continue
-            removal.entry.row = None
-            if self._added.pop(number, None) is None:
+            number, removal.entry.row = removal.entry.row, None
+            if number is not None and self._added.pop(number, None) is None:
                 self._removed.append(number)
             change = Removed(removal.entry.txid, removal.reason, removal.by)
             self._changes.append(change.encode())
@@ -88,6 +85,10 @@ class PoolStore:
         if (entry.time, entry.height, entry.fee) != (saved.time, saved.height, saved.fee):
             self._removed.append(saved.number)
             self._added[saved.number] = entry
+
+    def note_dropped(self, txids: Iterable[Hash32]) -> None:
+        """Note transactions of disconnected blocks that did not come back into the pool."""
+        self._changes += [Removed(txid, RemovalReason.REORGANISED).encode() for txid in txids]
 
     def drop(self, saved: SavedEntry, reason: RemovalReason) -> None:
         """Note that a row's transaction is not taken into the pool."""

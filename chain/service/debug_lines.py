@@ -10,6 +10,7 @@ from chain.gossip.actions import ValidateBlock, ValidateTx
 from chain.gossip.events import BlockVerdict, BlockVerdicts, TxOutcome, TxVerdict
 from chain.ledger.timing import BlockTiming
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
+from chain.node.mempool import RemovalReason
 from chain.node.node import ChainStateUpdate
 from chain.node.template import Template
 from chain.primitives.numbers import counted, id_text
@@ -34,6 +35,8 @@ def log_update(update: ChainStateUpdate) -> None:
         for removal in update.removed:
             by = "" if removal.by is None else f" by {id_text(removal.by)}"
             _pool_log.debug("removed %s: %s%s", id_text(removal.entry.txid), removal.reason, by)
+        for dropped in update.dropped:
+            _pool_log.debug("removed %s: %s", id_text(dropped), RemovalReason.REORGANISED)
     if is_on(_block_log):
         for block in update.disconnected:
             _block_log.debug("disconnected %s", id_text(block.id))

@@ -71,6 +71,7 @@ def test_a_request_waits_for_the_version_that_it_names(on_node, monkeypatch):
         for name, status in ((str(version), 200), (str(version.next()), 503), ("1.1", 400)):
             reply = await node.get("/api/blocks/tip/height", headers={"Groat-Version": name})
             assert reply.status_code == status, name
+            assert "reader" not in reply.text, "a node answers too"
         [block] = await node.grow(1)
         headers = {"Groat-Version": str(version.next())}
         reply = await node.get("/api/blocks/tip/hash", headers=headers)

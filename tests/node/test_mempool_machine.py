@@ -234,7 +234,7 @@ class MempoolMachine(RuleBasedStateMachine):
             self.serial += 1
             arriving.append(self.world.extend(fitting, extra=b"%d" % self.serial))
         change = Reorganisation(disconnected, arriving, self.world.tip, self.world.coins)
-        returned, _ = self.world.mempool.reorganise(change, self.world.now)
+        returned, _, _ = self.world.mempool.reorganise(change, self.world.now)
         self._rebuild(returning, arriving)
         assert all(entry.txid in self.model.transactions for entry in returned)
 

@@ -15,10 +15,28 @@ FEE = 1000
 
 def reorganise(world: World, depth: int, *branch: list[Transaction]):
     """Replace the last `depth` blocks by others with these transactions; return both lists."""
+    return reorganised(world, depth, *branch)[:2]
+
+
+def reorganised(world: World, depth: int, *branch: list[Transaction]):
     disconnected = [world.undo() for _ in range(depth)]
     connected = [world.extend(txs, extra=b"other %d" % n) for n, txs in enumerate(branch)]
     change = Reorganisation(disconnected, connected, world.tip, world.coins)
     return world.mempool.reorganise(change, world.now)
+
+
+def test_what_neither_comes_back_nor_is_confirmed_again_is_dropped():
+    world = World()
+    held = world.fund()
+    both, ours = send([world.fund()], FEE), send([held], FEE)
+    later = send([world.fund()], FEE, lock_time=121, sequence=0)
+    world.connect([both, ours])
+    world.connect([later])
+    change = reorganised(world, 2, [both, send([held], FEE * 5)])
+    assert change.dropped == [ours.txid]
+    assert [entry.txid for entry in change.returned] == [later.txid]
+    assert reorganised(world, 1).dropped == []
+    assert later.txid not in world.txids
 
 
 def test_transactions_come_back_in_the_order_of_the_old_branch():

@@ -20,7 +20,7 @@ from chain.service import debug_lines
 from chain.service.debug_lines import log_if_slow, log_template, log_update, with_lines
 from chain.service.debug_log import set_active
 from chain.service.http.access_log import AccessLog
-from tests.builders import KEY, ChainBuilder
+from tests.builders import KEY, ChainBuilder, pay, spend
 from tests.debug_lines import lines
 from tests.ledger.chains import NOW, memory_ledger
 
@@ -58,6 +58,23 @@ def test_a_peer_s_refused_transaction_has_a_line_while_mempool_is_on(node, caplo
     coinbase = block.transactions[0]
     with_lines(LedgerRequestHandler(node).handle_next)(deque([ValidateTx(Token(1), coinbase)]), NOW)
     expected = [f"refused {id_text(coinbase.txid)} from a peer: coinbase"]
+    assert lines(caplog, "mempool") == (expected if is_active else [])
+
+
+def test_a_confirmed_transaction_that_is_not_final_after_a_reorganisation_has_a_line(
+    node, caplog, is_active
+):
+    set_active({"mempool"} if is_active else ())
+    chain = ChainBuilder()
+    chain.grow(102)
+    point, coin = chain.coinbase_coin(1)
+    outputs = [pay(coin.value - 1000, KEY)]
+    tx = spend([(point, coin)], outputs, lock_time=102, sequence=0)
+    chain.add([tx], fees=1000)
+    for block in chain.blocks:
+        node.submit_block(block, NOW)
+    node.invalidate_block(node.view.tip.ancestor(102), NOW)
+    expected = [f"removed {id_text(tx.txid)}: reorganised"]
     assert lines(caplog, "mempool") == (expected if is_active else [])
 
 

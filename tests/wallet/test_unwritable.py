@@ -26,6 +26,8 @@ LOOKS = [
     ["send", STRANGER, "1", "--dry-run"],
     ["export"],
     ["list"],
+    ["info"],
+    ["addresses"],
 ]
 DRAFTS = [["psbt", "create", STRANGER, "1"], ["rescan"]]
 SILENT = {"export", "list"}  # these have nothing to remember

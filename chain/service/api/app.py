@@ -46,7 +46,9 @@ def create_api(context: ApiContext) -> FastAPI:
     app = FastAPI(
         title="groat",
         version=context.version,
-        description="A node of the groat network: Esplora under /api, its own JSON under /api/v1.",
+        description="A node of the groat network: Esplora under /api, its own JSON under /api/v1. "
+        "The header `Groat-Version` of a reply names the commit that it shows; a request with that "
+        "header waits until this commit is there.",
         docs_url=None,  # FastAPI's page loads scripts from elsewhere; ours is in pages
         redoc_url=None,
         redirect_slashes=False,

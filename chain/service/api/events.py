@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from chain.node.mempool import RemovalReason
 from chain.node.node import ChainStateUpdate, Node
 from chain.primitives.numbers import Hash32
 
@@ -41,19 +42,30 @@ class AddedTx:
     value: int  # of all outputs, grains
 
 
+@dataclass(frozen=True, slots=True)
+class RemovedTx:
+    """A transaction that left the mempool and is in no block of the best chain."""
+
+    txid: Hash32
+    reason: RemovalReason  # never CONFIRMED
+    by: Hash32 | None  # its replacement, or what conflicts with it in a block, if that is known
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """What changed from one version or view to the next."""
+    """What changed from one version or view to the next, without what came and went again."""
 
     id: str | None = None  # from which a client may go on later; None: it cannot
     is_reset: bool = False  # what was missed is not known any more
     disconnected: tuple[Hash32, ...] = ()  # tip first
     connected: tuple[JoinedBlock, ...] = ()  # in chain order
-    added: tuple[AddedTx, ...] = ()
+    added: tuple[AddedTx, ...] = ()  # in the mempool now
+    removed: tuple[RemovedTx, ...] = ()
 
 
 def update_of(change: ChainStateUpdate) -> Update:
-    """Return a change of the node in this process."""
+    """Return a change of the node in this process, on the thread that publishes it."""
+    pool = change.view.pool
     first = change.view.tip.height - len(change.connected) + 1
     return Update(
         disconnected=tuple(block.id for block in change.disconnected),
@@ -64,7 +76,15 @@ def update_of(change: ChainStateUpdate) -> Update:
         added=tuple(
             AddedTx(entry.txid, entry.fee, entry.vsize, entry.transaction.output_value)
             for entry in change.added
+            if pool.get(entry.txid) is not None
         ),
+        removed=tuple(
+            RemovedTx(removal.entry.txid, removal.reason, removal.by)
+            for removal in change.removed
+            if removal.reason is not RemovalReason.CONFIRMED
+            and pool.get(removal.entry.txid) is None
+        )
+        + tuple(RemovedTx(txid, RemovalReason.REORGANISED, None) for txid in change.dropped),
     )
 
 

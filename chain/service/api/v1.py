@@ -23,7 +23,7 @@ from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.sync_words import mining_words
 
 HEARTBEAT_S: Final = 15.0  # without a change; proxies close a connection that is silent for long
-TRANSACTIONS_PER_EVENT_MAX: Final = 100  # per change; only a reorganisation has more
+TRANSACTIONS_PER_EVENT_MAX: Final = 100  # of each event, per change
 _ENDS_STREAM: Final = (TooManySubscribersError, SnapshotUnavailableError, LedgerError)
 
 Count = Annotated[int, Field(ge=0)]
@@ -181,7 +181,12 @@ def recommended_fees(api: Api) -> RecommendedFees:
 async def events(api: Api, request: Request) -> StreamingResponse:
     """Stream blocks, transactions and reorganisations as they happen (Server-Sent Events).
 
-    A client that was away resumes after its Last-Event-ID; `reset`: it must read everything again.
+    Each event's data is a JSON object. `tip` (`height`, `id`) comes first. `block` (`height`, `id`,
+    `time` in unix seconds, `tx_count`): joined the best chain. `reorganisation` (`disconnected`,
+    `connected`: ids of blocks); those connected follow as `block`. `transaction` (`txid`, `fee` and
+    `value` in grains, `vsize` in virtual bytes): joined the mempool. `removed` (`txid`, `reason`,
+    `by`): left it without a block. A client that was away resumes after its Last-Event-ID; `reset`
+    (no fields): it must read everything again.
     """
     if api.events.is_full:
         raise HTTPException(503, "too many subscribers")
@@ -242,6 +247,9 @@ def _events(update: Update) -> Iterator[str]:
     for tx in update.added[:TRANSACTIONS_PER_EVENT_MAX]:
         shape = {"txid": id_text(tx.txid), "fee": tx.fee, "vsize": tx.vsize, "value": tx.value}
         yield _event("transaction", shape)
+    for removed in update.removed[:TRANSACTIONS_PER_EVENT_MAX]:
+        by = None if removed.by is None else id_text(removed.by)
+        yield _event("removed", {"txid": id_text(removed.txid), "reason": removed.reason, "by": by})
 
 
 def _event(name: str, value: object) -> str:

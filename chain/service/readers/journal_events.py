@@ -12,13 +12,15 @@ from chain.ledger.db.engine import read_rows
 from chain.ledger.db.node_state import Version, parse_version, read_version
 from chain.ledger.db.pool_rows import JOURNAL_ALL, read_unbroken_journal
 from chain.ledger.reader import LedgerSnapshot
-from chain.node.journal import Added, Change, Connected, Disconnected, decode_changes
+from chain.node.journal import Added, Change, Connected, Disconnected, Removed, decode_changes
+from chain.node.mempool import RemovalReason
 from chain.primitives.block import HEADER_BYTES
 from chain.primitives.encoding import DecodeError, read_compact_size
 from chain.primitives.numbers import Hash32
 from chain.service.api.events import (
     AddedTx,
     JoinedBlock,
+    RemovedTx,
     Subscribers,
     Update,
 )
@@ -84,21 +86,26 @@ class JournalEvents(Subscribers):
                 except DecodeError:
                     return [*updates, Update(id=str(version), is_reset=True)], version
                 one = Version(version.epoch, sequence)
-                updates.append(_update(one, changes, at.ledger, at.headers))
+                updates.append(journal_update(one, changes, at.ledger, at.headers))
             return updates, Version(version.epoch, rows[-1][0])
 
 
-def _update(
+def journal_update(
     version: Version, changes: Sequence[Change], ledger: LedgerSnapshot, headers: HeaderLookup
 ) -> Update:
+    """Return the update of one version, without what came and went again in it."""
+    last = {c.txid: c for c in changes if isinstance(c, Added | Removed)}.values()
     return Update(
         id=str(version),
         disconnected=tuple(c.block_id for c in changes if isinstance(c, Disconnected)),
         connected=tuple(
             _joined(c.block_id, ledger, headers) for c in changes if isinstance(c, Connected)
         ),
-        added=tuple(
-            AddedTx(c.txid, c.fee, c.vsize, c.value) for c in changes if isinstance(c, Added)
+        added=tuple(AddedTx(c.txid, c.fee, c.vsize, c.value) for c in last if isinstance(c, Added)),
+        removed=tuple(
+            RemovedTx(c.txid, c.reason, c.by)
+            for c in last
+            if isinstance(c, Removed) and c.reason is not RemovalReason.CONFIRMED
         ),
     )
 

@@ -82,7 +82,10 @@ async def _waited(wait: WaitForVersion, requested: bytes) -> PlainTextResponse |
         return PlainTextResponse(_MALFORMED, HTTPStatus.BAD_REQUEST)
     if await wait(version, WAIT_S_MAX):
         return None
-    problem = f"this reader is behind: it did not get that version within {WAIT_S_MAX:.0f} s"
+    problem = (
+        f"this version was not there within {WAIT_S_MAX:.0f} s: "
+        "this process is behind, or the node has not made it yet"
+    )
     headers = {"Retry-After": str(RETRY_S)}
     return PlainTextResponse(problem, HTTPStatus.SERVICE_UNAVAILABLE, headers)
 

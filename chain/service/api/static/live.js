@@ -22,5 +22,5 @@ function soon() {
 }
 
 const stream = new EventSource("/api/v1/events");
-for (const name of ["block", "transaction", "reorganisation"]) stream.addEventListener(name, soon);
+for (const name of ["block", "transaction", "removed", "reorganisation"]) stream.addEventListener(name, soon);
 setInterval(soon, 30000);
