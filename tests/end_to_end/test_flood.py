@@ -82,7 +82,8 @@ def test_a_flood_of_one_network_keeps_no_other_out(tmp_path: Path) -> None:
     node.mine(1, SOMEBODY)
     with flooded(node.p2p, node.api.removeprefix("http://")):
         opened = len(list(Path(f"/proc/{node.process.pid}/fd").iterdir()))
-        assert 700 < opened < DESCRIPTORS, "both listeners are as full as they may be"
+        # Local connections leave one place in 16 to others.
+        assert 650 < opened < DESCRIPTORS, "both listeners are as full as they may be"
         links, calls = asyncio.run(newcomers(node))
     assert node.stop() == 0
     said = f"links {max(links):.2f} s, calls {sorted(calls)[-5:]}, {node.errors()[-1000:]}"
