@@ -49,10 +49,6 @@ _FOREIGN_PREFIXES: Final = {
     *("bc", "tb", "bcrt", "ltc", "tltc", "rltc", "vtc", "tvtc", "dgb", "grs", "tgrs", "btg"),
     *("via", "mona", "sys", "fc", "xpc", "part", "bcs", "ric"),
 }
-_FLAGS: Final = frozenset(  # all with bounds
-    {"spacing", "subsidy", "halving", "maturity", "prefix", "difficulty", "p2p-port", "api-port"}
-    | {"coin-type", "magic", "message"}
-)
 _SUBSIDY_MAX: Final = AMOUNT_MAX // 2  # more would be too many coins with any halving
 _ERAS: Final = 64  # after as many halvings there is no reward
 
@@ -130,7 +126,7 @@ def rules_of(plan: NetworkPlan) -> Params:
 
     Addresses have Bitcoin's testnet bytes: words and keys of main's wallets look different.
     """
-    check_flags(plan, _FLAGS)
+    check_flags(plan)
     example = NETWORKS["test"]
     bits = _bits(plan.difficulty)
     values = {field.name: getattr(example, field.name) for field in fields(Params)} | {
@@ -275,19 +271,23 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
     )
 
 
-def check_flags(plan: NetworkPlan, flags: Collection[str]) -> None:
+def check_flags(plan: NetworkPlan, flags: Collection[str] | None = None) -> None:
     """Raise NewNetworkError, in the words of the flags, if one of `flags` is out of its bounds.
 
-    Two that limit each other are compared if both are among them.
+    Two that limit each other are compared if both are among them. None: all flags.
     """
+
+    def has(*wanted: str) -> bool:
+        return flags is None or set(wanted) <= set(flags)
+
     for flag, value, bounds, holds in (*_number_checks(plan), *_text_checks(plan)):
-        if flag in flags and not holds:
+        if has(flag) and not holds:
             raise NewNetworkError(f"--{flag} {value}: {bounds}")
-    if {"p2p-port", "api-port"} <= set(flags) and plan.ports.p2p == plan.ports.api != 0:
+    if has("p2p-port", "api-port") and plan.ports.p2p == plan.ports.api != 0:
         raise NewNetworkError(
             f"--p2p-port {plan.ports.p2p} and --api-port {plan.ports.api}: two different ones"
         )
-    if {"subsidy", "halving"} <= set(flags) and _amount_max(plan) > AMOUNT_MAX:
+    if has("subsidy", "halving") and _amount_max(plan) > AMOUNT_MAX:
         raise NewNetworkError(
             f"--subsidy {_shown(plan.subsidy)} and --halving {plan.halving_blocks}: at most "
             f"{AMOUNT_MAX // GRAINS_PER_GROAT:,} coins in all, which is 2 * subsidy * halving"

@@ -8,8 +8,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from chain.ledger.db.change_counter import ChangeCounter, Changes
-from chain.ledger.db.connections import ReaderConnections
+from chain.ledger.db.connections import ChangeCounter, Changes, ReaderConnections
 from chain.ledger.db.engine import open_engine, read_rows
 from chain.ledger.db.failures import first_read_failure, read_failure
 from chain.ledger.db.index.tx_index_reader import TxLocation

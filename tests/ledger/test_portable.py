@@ -25,7 +25,7 @@ def test_words_that_only_postgresql_knows_are_behind_that_module():
     sources = {path: path.read_text() for path in (ROOT / "chain").rglob("*.py")}
     folder = Path(engine_module.__file__).parent
     found = [path for path, source in sources.items() if POSTGRESQL_ONLY.search(source)]
-    names = ("postgresql.py", "postgresql_probe.py", "postgresql_writer.py")
-    assert sorted(found) == [folder / name for name in names]
-    users = [path for path, source in sources.items() if "db import postgresql" in source]
+    names = ("dialect.py", "probe.py", "writer.py")
+    assert sorted(found) == [folder / "postgresql" / name for name in names]
+    users = [path for path, source in sources.items() if "import dialect as postgresql" in source]
     assert sorted(users) == [folder / name for name in ("engine.py", "failures.py", "tables.py")]

@@ -36,7 +36,7 @@ def backends(server, database):
 
 
 def test_a_second_writer_is_refused_in_one_line_with_what_to_do(ledger, url, monkeypatch):
-    monkeypatch.setattr("chain.ledger.db.postgresql_writer.LOCK_WAIT_S", 0.1)
+    monkeypatch.setattr("chain.ledger.db.postgresql.writer.LOCK_WAIT_S", 0.1)
     with pytest.raises(LockedError) as caught:
         open_ledger(url)
     assert str(caught.value).startswith("another process is using the database (connected from")

@@ -3,12 +3,12 @@
 import time
 from contextlib import suppress
 from threading import BoundedSemaphore, Event, Lock, Thread
-from typing import Final
+from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from chain.ledger.db.engine import begin_reading, dispose, end_reading, hang_up
+from chain.ledger.db.engine import begin_reading, commits_of_others, dispose, end_reading, hang_up
 from chain.ledger.errors import UnavailableError
 
 CONNECTIONS_MAX: Final = 12  # the API's threads, its event loop, and what follows the database
@@ -16,6 +16,8 @@ IDLE_MAX: Final = 8  # kept open
 WAIT_S_MAX: Final = 2.0  # for one that comes free
 OVERDUE_S: Final = 3.0  # past the end of a snapshot, when the server should have ended it
 _LOOK_S: Final = 1.0
+
+Changes: TypeAlias = tuple[int, int]  # which connection counts, and its count
 
 
 class ReaderConnections:
@@ -130,3 +132,35 @@ class ReaderConnections:
                 for connection, deadline_s in self._deadlines.items():
                     if deadline_s < overdue_s:
                         hang_up(connection)
+
+
+class ChangeCounter:
+    """Counts the commits of others to an SQLite database; for one thread at a time.
+
+    SQLite counts them for each connection, from when it was opened.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+        self._opened = 0
+
+    def now(self) -> Changes:
+        """Return what differs after each commit. Raises SQLAlchemyError."""
+        if self._connection is None:
+            self._connection = self._engine.connect()
+            self._opened += 1
+        is_whole = False
+        try:
+            count = commits_of_others(self._connection)
+            is_whole = True
+        finally:
+            if not is_whole:
+                self.close()
+        return self._opened, count
+
+    def close(self) -> None:
+        """Close the connection; `now` opens another one."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import ExceptionContext
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from chain.ledger.db import postgresql
+from chain.ledger.db.postgresql import dialect as postgresql
 from chain.ledger.db.url import Database, database_file, database_url, is_in_memory, shown_url
 from chain.ledger.errors import DamagedError, DatabaseURLError, FencedError, first_line
 

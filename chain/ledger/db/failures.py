@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from chain.ledger.db import postgresql
+from chain.ledger.db.postgresql import dialect as postgresql
 from chain.ledger.db.url import Database, database_file, shown_url
 from chain.ledger.errors import (
     DamagedError,

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection, inspect
 
-from chain.ledger.db import postgresql
+from chain.ledger.db.postgresql import dialect as postgresql
 from chain.ledger.db.schema import Base
 from chain.ledger.errors import DamagedError, NoLedgerError
 

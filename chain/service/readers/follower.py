@@ -19,8 +19,8 @@ from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import Params
-from chain.ledger.db.change_counter import Changes
 from chain.ledger.db.coins import COIN_TYPES, SELECT_COINS, coin_of_row
+from chain.ledger.db.connections import Changes
 from chain.ledger.db.engine import read_keys, read_rows
 from chain.ledger.db.exclusion import read_excluded
 from chain.ledger.db.meta import read_meta

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from chain.ledger.db.postgresql_probe import is_folder, is_pooled, server_answers
+from chain.ledger.db.postgresql.probe import is_folder, is_pooled, server_answers
 from chain.ledger.errors import (
     DamagedError,
     DatabaseURLError,
@@ -123,7 +123,7 @@ def open_postgresql(url: URL, *, read_only: bool, take_over: bool) -> Engine:
         event.listen(engine, "connect", _prepare_reader, insert=True)  # before SQLAlchemy's queries
         event.listen(engine, "begin", _begin_read)
         return engine
-    from chain.ledger.db.postgresql_writer import WriterConnection  # noqa: PLC0415 - an extra's
+    from chain.ledger.db.postgresql.writer import WriterConnection  # noqa: PLC0415 - an extra's
 
     engine = create(pool_size=1, max_overflow=0, execution_options={_WRITER: _Writer()})
     event.listen(engine, "do_connect", WriterConnection.opened)
@@ -202,7 +202,7 @@ def other_writer(connection: Connection) -> Callable[[], str | None] | None:
 
     It may be called on any thread.
     """
-    from chain.ledger.db.postgresql_writer import newer_primary  # noqa: PLC0415 - an extra's
+    from chain.ledger.db.postgresql.writer import newer_primary  # noqa: PLC0415 - an extra's
 
     driver: Any = _driver(connection)
     return partial(newer_primary, driver.hosts, driver.standing()) if driver.hosts else None

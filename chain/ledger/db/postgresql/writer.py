@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import psycopg
 
-from chain.ledger.db.postgresql_probe import is_pooled
+from chain.ledger.db.postgresql.probe import is_pooled
 from chain.ledger.errors import LedgerError, LockedError, StandbyError, first_line
 
 VERSION_MIN: Final = 15

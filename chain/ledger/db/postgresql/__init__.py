@@ -1,0 +1,1 @@
+"""What only a ledger on PostgreSQL needs."""
