@@ -120,7 +120,6 @@ class PeerLines:
 
     def __init__(self, now_s: float, *, has_places: bool = False) -> None:
         """Take the time, and whether the user has named peers or seeds, which are being tried."""
-        self._line = NO_PEERS_YET if has_places else NO_PEERS
         self._has_places = has_places
         self._last_s: float | None = None  # when there were peers
         self._waits = 0
@@ -132,11 +131,16 @@ class PeerLines:
             self._waits, self._due_s = 0, now_s + NO_PEERS_S[0]
             self._last_s = now_s
         elif now_s >= self._due_s:
-            is_lost = self._has_places and self._last_s is not None
-            line = NO_PEERS_NOW.format(_duration(now_s - (self._last_s or 0))) if is_lost else ""
-            _LOG.info("%s", line or self._line)
+            _LOG.info("%s", self._line(now_s))
             self._waits = min(self._waits + 1, len(NO_PEERS_S) - 1)
             self._due_s = now_s + NO_PEERS_S[self._waits]
+
+    def _line(self, now_s: float) -> str:
+        if not self._has_places:
+            return NO_PEERS
+        if self._last_s is None:
+            return NO_PEERS_YET
+        return NO_PEERS_NOW.format(_duration(now_s - self._last_s))
 
 
 async def report_progress(

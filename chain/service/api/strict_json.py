@@ -61,6 +61,7 @@ def read_json(data: bytes) -> Json:
         raise JsonSyntaxError(error.msg) from None
     except RecursionError:
         raise JsonHostileError("nested too deep") from None
+    # Only escapes make lone surrogates, and only so many brackets can be nested too deep.
     if "\\u" in text or text.count("[") + text.count("{") > DEPTH_MAX:
         _check_tree(value)
     return value
