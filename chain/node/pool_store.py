@@ -42,7 +42,9 @@ class PoolStore:
         self._removed: list[int] = []
         self._deltas: dict[bytes, int] = {}
         self._changes: list[bytes] = []  # encoded, in order
-        self._gone: set[Hash32] = set()  # txids in `_changes` that left the pool without a block
+        self._removed_ids: set[Hash32] = (
+            set()
+        )  # txids in `_changes` that left the pool without a block
         self.pending_bytes = 0  # of transactions that joined since the last commit
         self._state: dict[str, bytes] = {}  # as last written
         self._retention = Retention()
@@ -99,10 +101,10 @@ class PoolStore:
 
     def confirm(self, blocks: Iterable[Block]) -> None:
         """Note which transactions of blocks had left the pool without one since the last commit."""
-        if not self._gone:
+        if not self._removed_ids:
             return
         for block in blocks:
-            for txid in self._gone.intersection(tx.txid for tx in block.transactions):
+            for txid in self._removed_ids.intersection(tx.txid for tx in block.transactions):
                 self._note(Removed(txid, RemovalReason.CONFIRMED))
 
     def move(self, disconnected: Iterable[Hash32], connected: Iterable[Hash32]) -> None:
@@ -130,16 +132,16 @@ class PoolStore:
             note=JournalNote(sequence, now, changes, trimmed),
         )
         self._added, self._removed, self._deltas, self._changes = {}, [], {}, []
-        self._gone = set()
+        self._removed_ids = set()
         self.pending_bytes = 0
         return taken
 
     def _note(self, change: Removed) -> None:
         self._changes.append(change.encode())
         if change.reason is RemovalReason.CONFIRMED:
-            self._gone.discard(change.txid)
+            self._removed_ids.discard(change.txid)
         else:
-            self._gone.add(change.txid)
+            self._removed_ids.add(change.txid)
 
     def _number(self, entry: PoolEntry, number: int) -> None:
         entry.row = number
