@@ -29,6 +29,7 @@ from chain.primitives.numbers import Hash32, Height, outpoint_txid
 from chain.primitives.transaction import Transaction
 
 RETURNED_BYTES_MAX: Final = 20_000_000  # of a reorganisation (MAX_DISCONNECTED_TX_POOL_BYTES)
+DROPPED_MAX: Final = 100_000  # txids of a reorganisation, 6.6 MB of the journal
 
 
 class RemovalReason(StrEnum):
@@ -77,7 +78,9 @@ class Reorganised(NamedTuple):
 
     returned: list[PoolEntry]  # from disconnected blocks, in their order
     removed: list[Removal]
-    dropped: list[Hash32]  # txids of disconnected blocks that are neither confirmed nor returned
+    # Txids of disconnected blocks that are neither confirmed nor returned; of the oldest blocks, if
+    # they are more than DROPPED_MAX with those that are confirmed again.
+    dropped: list[Hash32]
 
 
 class Mempool:
@@ -245,7 +248,8 @@ class Mempool:
         """Readmit the old branch's transactions that are still allowed, whatever their fee.
 
         The others are dropped: the new branch contains them or conflicts with them, they are not
-        final or spend an immature coin, or they were never standard. Returns both, in order.
+        final or spend an immature coin, they were never standard, or there is no room for them.
+        Returns both, in order.
         """
         here = self._admission_context(change.tip, change.coins, now)
         at = replace(here, was_in_block=True, is_verified=change.is_verified)
@@ -254,12 +258,13 @@ class Mempool:
         size = 0
         for transaction in _transactions(reversed(change.disconnected)):
             size += len(transaction.raw)
-            if size > RETURNED_BYTES_MAX:
+            has_room = size <= RETURNED_BYTES_MAX
+            if not has_room and len(dropped) >= DROPPED_MAX:
                 break
-            try:
-                candidate = examine(transaction, at)
-            except (InvalidError, PolicyError):
-                dropped[transaction.txid] = None
+            candidate = _examined(transaction, at) if has_room else None
+            if candidate is None:
+                if len(dropped) < DROPPED_MAX:
+                    dropped[transaction.txid] = None
                 continue
             self._attach(candidate.entry, candidate.ancestors)
             returned.append(candidate.entry)
@@ -284,6 +289,14 @@ class Mempool:
             return RemovalReason.REORGANISED
         entry.coins = coins
         self._attach(entry, above)
+        return None
+
+
+def _examined(transaction: Transaction, at: AdmissionContext) -> Candidate | None:
+    """Return what a transaction would be in the pool; None: it is not allowed there."""
+    try:
+        return examine(transaction, at)
+    except (InvalidError, PolicyError):
         return None
 
 

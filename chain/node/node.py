@@ -430,6 +430,7 @@ class Node:
         self._record_block_feerate(move, removed)
         removed += self._mempool.expire(now)
         self._store.move(*(map(_id_of, of.summaries) for of in (move.disconnected, move.connected)))
+        self._store.confirm(move.connected)
         self._store.remove(removed)
         self._store.note_dropped(dropped)
         self._store.prepend(returned)

@@ -12,6 +12,7 @@ from chain.node.deltas import DELTA_MAX, DELTA_MIN, DELTAS_MAX
 from chain.node.entry import PoolEntry
 from chain.node.journal import Added, Connected, Disconnected, Removed, Repriced, Retention
 from chain.node.mempool import Removal, RemovalReason
+from chain.primitives.block import Block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction, decode_transaction
@@ -41,6 +42,9 @@ class PoolStore:
         self._removed: list[int] = []
         self._deltas: dict[bytes, int] = {}
         self._changes: list[bytes] = []  # encoded, in order
+        self._removed_ids: set[Hash32] = (
+            set()
+        )  # txids in `_changes` that left the pool without a block
         self.pending_bytes = 0  # of transactions that joined since the last commit
         self._state: dict[str, bytes] = {}  # as last written
         self._retention = Retention()
@@ -77,8 +81,7 @@ class PoolStore:
             number, removal.entry.row = removal.entry.row, None
             if number is not None and self._added.pop(number, None) is None:
                 self._removed.append(number)
-            change = Removed(removal.entry.txid, removal.reason, removal.by)
-            self._changes.append(change.encode())
+            self._note(Removed(removal.entry.txid, removal.reason, removal.by))
 
     def restore(self, entry: PoolEntry, saved: SavedEntry) -> None:
         """Note that a row's transaction is in the pool; write the row again if it is wrong."""
@@ -88,12 +91,21 @@ class PoolStore:
 
     def note_dropped(self, txids: Iterable[Hash32]) -> None:
         """Note transactions of disconnected blocks that did not come back into the pool."""
-        self._changes += [Removed(txid, RemovalReason.REORGANISED).encode() for txid in txids]
+        for txid in txids:
+            self._note(Removed(txid, RemovalReason.REORGANISED))
 
     def drop(self, saved: SavedEntry, reason: RemovalReason) -> None:
         """Note that a row's transaction is not taken into the pool."""
         self._removed.append(saved.number)
-        self._changes.append(Removed(saved.txid, reason).encode())
+        self._note(Removed(saved.txid, reason))
+
+    def confirm(self, blocks: Iterable[Block]) -> None:
+        """Note which transactions of blocks had left the pool without one since the last commit."""
+        if not self._removed_ids:
+            return
+        for block in blocks:
+            for txid in self._removed_ids.intersection(tx.txid for tx in block.transactions):
+                self._note(Removed(txid, RemovalReason.CONFIRMED))
 
     def move(self, disconnected: Iterable[Hash32], connected: Iterable[Hash32]) -> None:
         """Note the ids of blocks that left and joined the best chain, in that order."""
@@ -120,8 +132,16 @@ class PoolStore:
             note=JournalNote(sequence, now, changes, trimmed),
         )
         self._added, self._removed, self._deltas, self._changes = {}, [], {}, []
+        self._removed_ids = set()
         self.pending_bytes = 0
         return taken
+
+    def _note(self, change: Removed) -> None:
+        self._changes.append(change.encode())
+        if change.reason is RemovalReason.CONFIRMED:
+            self._removed_ids.discard(change.txid)
+        else:
+            self._removed_ids.add(change.txid)
 
     def _number(self, entry: PoolEntry, number: int) -> None:
         entry.row = number

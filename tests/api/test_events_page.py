@@ -24,7 +24,7 @@ from chain.service.api.events import (
 )
 from chain.service.http.guard import GuardLimits
 from chain.service.readers.journal_events import journal_update
-from tests.api.harness import OTHER, payment
+from tests.api.harness import NOW, OTHER, payment
 from tests.api.test_reading_events import split_id, stream
 from tests.api.test_v1 import parsed
 from tests.builders import pay, spend
@@ -142,6 +142,35 @@ def test_a_transaction_that_leaves_the_mempool_without_a_block_is_an_event_with_
         assert block[0] == "block"
         by = id_text(other.txid)
         assert gone == ("removed", {"txid": id_text(new.txid), "reason": "conflict", "by": by})
+        task.cancel()
+
+    on_reader(scenario)
+
+
+def test_a_transaction_that_a_block_has_in_the_commit_that_replaced_it_is_not_removed(on_reader):
+    async def scenario(node, reader):
+        events = asyncio.Queue()
+        task = asyncio.create_task(stream(reader, events))
+        assert (await after(events, 1))[0][0] == "tip"
+        old, new = payment(node), payment(node, fee=5000)
+        await node.pool(old)
+        await reader.catch_up()
+        assert (await after(events, 1))[0][0] == "transaction"
+        confirming = node.chain.add([old], fees=1000)
+
+        def replace_and_connect() -> None:
+            node.context.node.submit_transaction(new, NOW)
+            node.context.node.submit_block(confirming, NOW)
+
+        await node.context.call(replace_and_connect)
+        await node.context.wait_for_commit()
+        await reader.catch_up()
+        block, gone = await after(events, 2)
+        assert block[0] == "block"
+        by = id_text(old.txid)
+        assert gone == ("removed", {"txid": id_text(new.txid), "reason": "conflict", "by": by})
+        assert events.empty()
+        assert reader.follower.view.pool.count == 0
         task.cancel()
 
     on_reader(scenario)

@@ -1,13 +1,16 @@
 """The stream of events of an API that only reads."""
 
 import asyncio
+import threading
 
 import pytest
 
 from chain.ledger.errors import SnapshotExpiredError
 from chain.primitives.numbers import id_text
 from chain.service.api.state.port import SnapshotUnavailableError
+from chain.service.readers.journal_events import VERSIONS_AT_ONCE
 from tests.api.harness import payment
+from tests.api.reading import LISTENERS
 from tests.api.test_v1 import parsed
 
 VERSION = "groat-version"
@@ -109,5 +112,40 @@ def test_a_stream_ends_quietly_if_the_journal_cannot_be_read_now(on_reader, monk
         monkeypatch.setattr(reader.context.events._follower, "snapshot", snapshot)
         await stream(reader, events, [(b"last-event-id", last.encode())])
         assert (parsed(await events.get())[0], events.empty()) == ("tip", True)
+
+    on_reader(scenario)
+
+
+def test_streams_that_resume_at_once_read_the_journal_one_after_the_other(on_reader, monkeypatch):
+    """Else a few strangers with an old Last-Event-ID take all worker threads, and 200 MB each."""
+
+    async def scenario(node, reader):
+        last = str(reader.follower.version)
+        for _ in range(3):
+            await node.mine()
+            await reader.catch_up()
+        events = reader.context.events
+        inside, overlap, since = [], threading.Event(), events._since
+
+        def watched(before, limit):
+            if limit != VERSIONS_AT_ONCE:  # what is new, for all subscribers
+                return since(before, limit)
+            inside.append(None)
+            if len(inside) > 1:
+                overlap.set()
+            overlap.wait(0.05)
+            inside.pop()
+            return since(before, limit)
+
+        monkeypatch.setattr(events, "_since", watched)
+        queues = [asyncio.Queue() for _ in range(LISTENERS)]
+        header = [(b"last-event-id", last.encode())]
+        tasks = [asyncio.create_task(stream(reader, queue, header)) for queue in queues]
+        for queue in queues:
+            found = [parsed(split_id(await queue.get())[1]) for _ in range(4)]
+            assert [name for name, _ in found] == ["tip", "block", "block", "block"]
+        assert not overlap.is_set()
+        for task in tasks:
+            task.cancel()
 
     on_reader(scenario)

@@ -194,6 +194,27 @@ def test_no_more_comes_back_than_memory_is_set_aside_for(monkeypatch):
     assert [entry.txid for entry in returned] == [tx.txid for tx in transactions[:2]]
 
 
+def test_what_there_is_no_memory_for_is_dropped_and_not_just_forgotten(monkeypatch):
+    world = World()
+    transactions = [send([world.fund()], FEE) for _ in range(4)]
+    monkeypatch.setattr(mempool, "RETURNED_BYTES_MAX", len(transactions[0].raw) + 10)
+    world.connect(transactions[:3])
+    world.connect(transactions[3:])
+    change = reorganised(world, 2, [transactions[1]])
+    assert [entry.txid for entry in change.returned] == [transactions[0].txid]
+    assert change.dropped == [transactions[2].txid, transactions[3].txid]
+
+
+@pytest.mark.parametrize("bytes_max", [0, mempool.RETURNED_BYTES_MAX])
+def test_no_more_is_said_to_be_dropped_than_the_journal_has_room_for(monkeypatch, bytes_max):
+    world = World()
+    odd = [spend([world.fund()], [TxOut(COIN // 4, b"\x51")]) for _ in range(4)]
+    monkeypatch.setattr(mempool, "DROPPED_MAX", 2)
+    monkeypatch.setattr(mempool, "RETURNED_BYTES_MAX", bytes_max)
+    world.connect(odd)
+    assert reorganised(world, 1, []).dropped == [tx.txid for tx in odd[:2]]
+
+
 def test_a_pool_that_is_full_afterwards_evicts():
     world = World()
     first, second = send([world.fund()], FEE), send([world.fund()], FEE * 2)

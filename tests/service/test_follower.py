@@ -1,5 +1,6 @@
 """A process that follows the database sees what the node sees, version by version."""
 
+import weakref
 from contextlib import closing, contextmanager
 
 import pytest
@@ -13,6 +14,8 @@ from chain.ledger.migrate import upgrade
 from chain.ledger.reader import is_made, open_reader
 from chain.node.entry import PoolEntry
 from chain.node.node import Node
+from chain.service.api.snapshot import ON_LOOP
+from chain.service.api.state.port import ON_THREAD, NotReadYetError
 from chain.service.readers.follower import Follower
 from chain.settings import LEDGER_NAME
 from tests.ledger.chains import QUICK, url_of
@@ -91,6 +94,36 @@ def test_a_view_that_was_given_out_never_changes(walk, tmp_path):
                 held.append((at.view, shown(at.view.pool)))
         for view, before in held:
             assert shown(view.pool) == before
+
+
+@pytest.mark.parametrize("limits", [ON_THREAD, ON_LOOP])
+def test_what_is_present_is_what_a_snapshot_has_before_and_after_each_commit(
+    walk, tmp_path, limits
+):
+    with followed(tmp_path) as follower:
+        for _ in range(40):
+            walk.step()
+            walk.save()
+            if limits is ON_LOOP:
+                with pytest.raises(NotReadYetError):
+                    follower.present(limits)
+                follower.listen()
+            first, second = follower.present(limits), follower.present(limits)
+            assert first is second
+            assert (first.version, first.view.tip) == (walk.ledger.version, walk.ledger.tip)
+            assert shown(first.view.pool) == shown(walk.node.view.pool)
+
+
+def test_the_mempool_of_an_earlier_version_is_kept_for_nobody(walk, tmp_path):
+    with followed(tmp_path) as follower:
+        walk.step()
+        walk.save()
+        earlier = weakref.ref(follower.present(ON_THREAD).view.pool)
+        while follower.view.pool is earlier():
+            walk.step()
+            walk.save()
+            follower.listen()
+        assert earlier() is None
 
 
 def test_a_follower_that_starts_late_loads_what_is_there(walk, tmp_path):

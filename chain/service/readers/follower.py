@@ -215,8 +215,9 @@ class Follower:
     def present(self, limits: ReadLimits, /) -> Present:
         """Return the view of the present version, without a snapshot if nobody has committed."""
         changes = self._reader.changes()
-        if self._noted is not None and self._noted.changes == changes:
-            return self._noted.present
+        noted = self._noted  # a thread that reads a later version clears it
+        if noted is not None and noted.changes == changes:
+            return noted.present
         with self.snapshot(limits) as at:
             present = Present(at.view, at.version)
         self._noted = None if changes is None else _Noted(changes, present)
@@ -291,6 +292,7 @@ class Follower:
             if view is not None and version.is_before(view.version):
                 return None
             self._view = self._next(view, snapshot)
+            self._noted = None  # or else an old mempool is kept until somebody asks for it
             return self._view
 
     def _next(self, before: FollowedView | None, snapshot: LedgerSnapshot) -> FollowedView:
