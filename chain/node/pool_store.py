@@ -42,9 +42,7 @@ class PoolStore:
         self._removed: list[int] = []
         self._deltas: dict[bytes, int] = {}
         self._changes: list[bytes] = []  # encoded, in order
-        self._removed_ids: set[Hash32] = (
-            set()
-        )  # txids in `_changes` that left the pool without a block
+        self._removed_ids: set[Hash32] = set()  # in `_changes`, of what left without a block
         self.pending_bytes = 0  # of transactions that joined since the last commit
         self._state: dict[str, bytes] = {}  # as last written
         self._retention = Retention()

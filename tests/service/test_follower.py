@@ -106,9 +106,9 @@ def test_what_is_present_is_what_a_snapshot_has_before_and_after_each_commit(
             walk.save()
             if limits is ON_LOOP:
                 with pytest.raises(NotReadYetError):
-                    follower.present(limits)
+                    follower.current_view(limits)
                 follower.listen()
-            first, second = follower.present(limits), follower.present(limits)
+            first, second = follower.current_view(limits), follower.current_view(limits)
             assert first is second
             assert (first.version, first.view.tip) == (walk.ledger.version, walk.ledger.tip)
             assert shown(first.view.pool) == shown(walk.node.view.pool)
@@ -118,7 +118,7 @@ def test_the_mempool_of_an_earlier_version_is_kept_for_nobody(walk, tmp_path):
     with followed(tmp_path) as follower:
         walk.step()
         walk.save()
-        earlier = weakref.ref(follower.present(ON_THREAD).view.pool)
+        earlier = weakref.ref(follower.current_view(ON_THREAD).view.pool)
         while follower.view.pool is earlier():
             walk.step()
             walk.save()

@@ -54,12 +54,12 @@ async def read_bounded(api: ApiContext, read: Callable[[NodeSnapshot], _Result])
 async def read_view(api: ApiContext, read: Callable[[ChainView], _Result]) -> _Result:
     """Return what `read` returns of the present tip and mempool, which needs no ledger."""
     try:
-        present = api.state.present(ON_LOOP)
+        current = api.state.current_view(ON_LOOP)
     except _BEGUN_AGAIN:
         return await read_bounded(api, lambda snapshot: read(snapshot.view))
-    if present.version is not None:
-        note_version(present.version)
-    return read(present.view)
+    if current.version is not None:
+        note_version(current.version)
+    return read(current.view)
 
 
 def _read_here(api: ApiContext, read: Callable[[NodeSnapshot], _Result]) -> _Result:

@@ -48,9 +48,9 @@ from chain.service.api.state.port import (
     ON_THREAD,
     WAIT_S_MAX,
     ChainView,
+    CurrentView,
     Instant,
     NotReadYetError,
-    Present,
     ReadLimits,
     SnapshotUnavailableError,
     StaleTip,
@@ -121,7 +121,7 @@ class _Noted:
     """What is present as long as nobody commits."""
 
     changes: Changes  # before it was read
-    present: Present
+    current: CurrentView
 
 
 class Follower:
@@ -212,16 +212,16 @@ class Follower:
             if time.monotonic() >= deadline:
                 raise SnapshotUnavailableError("the chain is changing too fast to be read")
 
-    def present(self, limits: ReadLimits, /) -> Present:
+    def current_view(self, limits: ReadLimits, /) -> CurrentView:
         """Return the view of the present version, without a snapshot if nobody has committed."""
         changes = self._reader.changes()
         noted = self._noted  # a thread that reads a later version clears it
         if noted is not None and noted.changes == changes:
-            return noted.present
+            return noted.current
         with self.snapshot(limits) as at:
-            present = Present(at.view, at.version)
-        self._noted = None if changes is None else _Noted(changes, present)
-        return present
+            current = CurrentView(at.view, at.version)
+        self._noted = None if changes is None else _Noted(changes, current)
+        return current
 
     def listen(self) -> None:
         """Read the present version and the node's heartbeat. Raises what `snapshot` raises."""

@@ -29,7 +29,7 @@ class Method:
     function: Callable[..., Any]
     group: str  # the section of Core's help
     waits: bool = False  # for something to happen: ends when the client hangs up
-    is_of_view: bool = False  # whether it gets tip and mempool alone: a ChainView, on the loop
+    takes_view: bool = False  # whether it gets tip and mempool alone: a ChainView, on the loop
     is_bounded: bool = False  # whether it reads little, or only what `Reservation.check` allows
     parameters: tuple[Parameter, ...] = field(init=False)
     required: int = field(init=False)  # so many arguments at least

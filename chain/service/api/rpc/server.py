@@ -306,7 +306,7 @@ class RpcServer:
                 await self._api.wait_for_commit()
             return result, False
 
-        if method.is_of_view:
+        if method.takes_view:
             of_view = partial(method.function, **arguments)
             return await read_view(self._api, of_view), True
 

@@ -27,8 +27,8 @@ from chain.service.api.state.port import (
     ON_THREAD,
     WAIT_S_MAX,
     ChainView,
+    CurrentView,
     Instant,
-    Present,
     ReadLimits,
     SnapshotUnavailableError,
     StaleTip,
@@ -85,8 +85,8 @@ class LiveState:
                 raise SnapshotUnavailableError("the chain is changing too fast to be read")
             time.sleep(_PAUSE_S)  # a commit is about to be published
 
-    def present(self, _limits: ReadLimits, /) -> Present:
-        return Present(self.view, None)
+    def current_view(self, _limits: ReadLimits, /) -> CurrentView:
+        return CurrentView(self.view, None)
 
     def feerate_min(self, _view: ChainView, now: int, /) -> int:
         return self._live.node.feerate_min(now)

@@ -92,7 +92,7 @@ class Instant:
     version: Version | None = None  # None: the view may be ahead of what is committed
 
 
-class Present(NamedTuple):
+class CurrentView(NamedTuple):
     """Tip and mempool at present, without the ledger."""
 
     view: ChainView
@@ -124,7 +124,7 @@ class StatePort(Protocol):
         Raises SnapshotUnavailableError, and what Reader.snapshot raises.
         """
 
-    def present(self, limits: ReadLimits, /) -> Present:
+    def current_view(self, limits: ReadLimits, /) -> CurrentView:
         """Return the present view; on the event loop only. Raises what `snapshot` raises."""
 
     def feerate_min(self, view: ChainView, now: int, /) -> int:
