@@ -53,7 +53,11 @@ def new(  # noqa: PLR0913
         str | None, typer.Option(metavar="COINS", help="Each block's reward; default 10.")
     ] = None,
     halving: Annotated[
-        str | None, typer.Option(metavar="BLOCKS", help="Halve the reward; default four years.")
+        str | None,
+        typer.Option(
+            metavar="BLOCKS",
+            help="Halve the reward; default four years, or less if that made over 21 million coins.",
+        ),
     ] = None,
     maturity: Annotated[
         str | None, typer.Option(metavar="BLOCKS", help="Until a reward can be spent; default 100.")

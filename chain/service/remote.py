@@ -162,17 +162,17 @@ def readable(status: dict[str, Any]) -> dict[str, Any]:
 def _with_units(status: dict[str, Any]) -> dict[str, Any]:
     shown = dict(status)
     shown["tip_time"] = str(datetime.fromtimestamp(shown["tip_time"], UTC))
+    mining = printable(str(shown.pop("mining", "")))  # an older node says nothing of it
     state = SyncState(
         network=shown["network"],
         height=shown["height"],
         peers=shown["peers"],
         is_syncing=False,
-        is_mining=shown["hashes_per_second"] > 0,
+        is_mining=mining == "on" or (not mining and shown["hashes_per_second"] > 0),
     )
     progress = f"{shown['sync_progress']:.1%}"
     shown["sync_progress"] = state.words if state.is_alone else progress
     rate = f"{shown.pop('hashes_per_second') / 1e6:.2f} MH/s"
-    mining = printable(str(shown.pop("mining", "")))  # an older node says nothing of it
     shown["mining"] = rate if mining in {"on", ""} else mining
     shown["uptime"] = str(timedelta(seconds=shown.pop("uptime_s")))
     for name in ("mempool_bytes", "mempool_vsize"):

@@ -130,6 +130,17 @@ def test_h5_without_password_nothing_is_done(on_node):
     on_node(scenario)
 
 
+def test_a_page_of_another_website_may_ask_for_a_version_and_see_which_it_got(on_node):
+    async def scenario(node):
+        preflight = await node.client.request("OPTIONS", "/api/v1/events")
+        allowed = preflight.headers["access-control-allow-headers"].split(", ")
+        assert {"groat-version", "last-event-id"} <= set(allowed)
+        reply = await node.client.get("/api/blocks/tip/height")
+        assert reply.headers["access-control-expose-headers"] == "groat-version"
+
+    on_node(scenario)
+
+
 def test_h5_only_public_data_may_be_read_across_sites(on_node):
     async def scenario(node):
         origin = {"Origin": "http://wallet.example"}

@@ -85,6 +85,11 @@ def test_a_status_is_taken_up_to_a_megabyte(server):
     [
         ({}, "50.0%"),
         ({"peers": 0, "hashes_per_second": 1.0}, "mining without peers"),
+        ({"peers": 0, "mining": "on"}, "mining without peers"),
+        (
+            {"peers": 0, "hashes_per_second": 1.0, "mining": "waiting: no peers"},
+            "waiting for peers",
+        ),
         ({"peers": 0, "network": "regtest"}, "50.0%"),
         ({"peers": 0, "network": "regtest", "height": 0}, "waiting for peers"),
         ({"height": 0}, "50.0%"),

@@ -36,10 +36,14 @@ _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
-_CORS_ANY: Final = (b"access-control-allow-origin", b"*")
+_OPENED_HEADERS: Final = (  # of what a page of any website may read
+    *_HEADERS,
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-expose-headers", b"groat-version"),
+)
 _PREFLIGHT_HEADERS: Final = (
     (b"access-control-allow-methods", b"GET, POST"),
-    (b"access-control-allow-headers", b"content-type"),
+    (b"access-control-allow-headers", b"content-type, groat-version, last-event-id"),
     (b"access-control-max-age", b"600"),
 )
 
@@ -67,7 +71,7 @@ class ApiRequestGuard:
         path = _SLASHES.sub("/", scope["path"])
         scope = {**scope, "path": path, "raw_path": _SLASHES.sub("/", path).encode()}
         opened = _is_open(scope["method"], path)
-        send = _with_headers(send, (*_HEADERS, _CORS_ANY) if opened else _HEADERS)
+        send = _with_headers(send, _OPENED_HEADERS if opened else _HEADERS)
         try:
             self._check(scope)
             receive = _bounded(receive, scope)

@@ -170,12 +170,13 @@ def peers_data(snapshot: NodeSnapshot) -> Data:
 
 def _sync_state(snapshot: NodeSnapshot) -> SyncState:
     api = snapshot.api
+    miner = api.miner.info()
     return SyncState(
         network=api.params.name,
         height=snapshot.tip.height,
         peers=api.peers.connection_counts().total,
         is_syncing=api.host.is_syncing(),
-        is_mining=api.miner.info().hashes_per_second > 0,
+        is_mining=miner.threads > 0 and not miner.waits_for,
     )
 
 
