@@ -56,7 +56,7 @@ def new(  # noqa: PLR0913
         str | None,
         typer.Option(
             metavar="BLOCKS",
-            help="Halve the reward; default four years, or less if that made over 21 million coins.",
+            help="Halve the reward; default four years, or less for at most 21 million coins.",
         ),
     ] = None,
     maturity: Annotated[

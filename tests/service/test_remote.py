@@ -87,7 +87,7 @@ def test_a_status_is_taken_up_to_a_megabyte(server):
         ({"peers": 0, "hashes_per_second": 1.0}, "mining without peers"),
         ({"peers": 0, "mining": "on"}, "mining without peers"),
         (
-            {"peers": 0, "hashes_per_second": 1.0, "mining": "waiting: no peers"},
+            {"peers": 0, "hashes_per_second": 1.0, "mining": "waiting: x"},
             "waiting for peers",
         ),
         ({"peers": 0, "network": "regtest"}, "50.0%"),
