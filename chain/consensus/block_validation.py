@@ -4,14 +4,16 @@
 A block with a valid header that passes all three is valid.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+from chain.consensus import p2wpkh_block
 from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
+from chain.consensus.p2wpkh_block import P2wpkhChecks
 from chain.consensus.params import Params
 from chain.consensus.spend import SpendCheck, spend_checks, verify_checks
 from chain.consensus.subsidy import block_subsidy
@@ -42,7 +44,7 @@ class ConnectedBlock:
     removed: Final[dict[OutPoint, Coin]]  # coins from before the block that it spends
     created: Final[dict[OutPoint, Coin]]  # coins that it creates and does not spend
     fees: Final[Amount]
-    checks: Final[list[SpendCheck]]
+    checks: Final[Sequence[SpendCheck]]
 
 
 def check_block(block: Block, params: Params) -> None:
@@ -60,17 +62,20 @@ def check_block_body(block: Block, params: Params) -> None:
     Raises InvalidError: MERKLE_ROOT, MERKLE_DUPLICATE, BLOCK_LENGTH, COINBASE_MISSING,
     COINBASE_MULTIPLE, those of check_transaction, BLOCK_SIGOPS.
     """
-    transactions = block.transactions
+    count = block.transaction_count
     root, mutated = block.merkle
     if root != block.header.merkle_root:
         raise InvalidError(Reason.MERKLE_ROOT)
     if mutated:
         raise InvalidError(Reason.MERKLE_DUPLICATE)
-    count_weight = max(len(transactions), block.base_size) * WITNESS_SCALE
-    if not transactions or count_weight > BLOCK_WEIGHT_MAX:
+    count_weight = max(count, block.base_size) * WITNESS_SCALE
+    if not count or count_weight > BLOCK_WEIGHT_MAX:
         raise InvalidError(Reason.BLOCK_LENGTH)
-    if not transactions[0].is_coinbase:
+    if not block.coinbase.is_coinbase:
         raise InvalidError(Reason.COINBASE_MISSING)
+    columns = block.p2wpkh_columns
+    is_usual = columns is not None and p2wpkh_block.has_right_form(columns, params)
+    transactions = (block.coinbase,) if is_usual else block.transactions
     if any(tx.is_coinbase for tx in transactions[1:]):
         raise InvalidError(Reason.COINBASE_MULTIPLE)
     for transaction in transactions:
@@ -86,10 +91,12 @@ def check_block_context(block: Block, parent: BlockTreeEntry) -> None:
     WITNESS_UNEXPECTED, BLOCK_WEIGHT.
     """
     height = parent.height + 1
-    for transaction in block.transactions:
+    columns = block.p2wpkh_columns
+    is_usual = columns is not None and p2wpkh_block.are_final(columns, height)
+    for transaction in (block.coinbase,) if is_usual else block.transactions:
         if transaction.lock_time and not is_final(transaction, height, parent.median_time_past):
             raise InvalidError(Reason.NOT_FINAL)
-    if not block.transactions[0].inputs[0].script_sig.startswith(push_number(height)):
+    if not block.coinbase.inputs[0].script_sig.startswith(push_number(height)):
         raise InvalidError(Reason.COINBASE_HEIGHT)
     _check_witness_commitment(block)
     if block.weight > BLOCK_WEIGHT_MAX:
@@ -112,9 +119,10 @@ def connect_block(
     """
     connecting = _BlockConnection(block, parent, coins, params, verified)
     try:
-        connecting.add_coinbase(block.transactions[0])
-        for transaction in block.transactions[1:]:
-            connecting.add_payment(transaction)
+        connecting.add_coinbase(block.coinbase)
+        if not connecting.add_usual_payments():
+            for transaction in block.transactions[1:]:
+                connecting.add_payment(transaction)
         return connecting.finish()
     except InvalidError:
         connecting.check_txids_new()
@@ -138,7 +146,7 @@ def commitment_index(coinbase: Transaction) -> int | None:
 
 def _check_witness_commitment(block: Block) -> None:
     """Check the witness commitment (Bitcoin: CheckWitnessMalleation)."""
-    coinbase = block.transactions[0]
+    coinbase = block.coinbase
     index = commitment_index(coinbase)
     if index is None:
         if any(tx.has_witness for tx in block.transactions):
@@ -174,13 +182,29 @@ class _BlockConnection:
         self.created: dict[OutPoint, Coin] = {}
         self.fees = 0
         self.sigops_cost = 0
-        self.checks: list[SpendCheck] = []
+        self.checks: list[SpendCheck] | P2wpkhChecks = []
 
     def add_coinbase(self, transaction: Transaction) -> None:
         """Create the coinbase's coins; called first."""
         self._check_txid_new(transaction)
         self._count_sigops(transaction.sigops * WITNESS_SCALE)
         self.created.update(created_coins(transaction, self.height))
+
+    def add_usual_payments(self) -> bool:
+        """Add all payments at once; return whether that was possible, or else nothing changed."""
+        columns = self.block.p2wpkh_columns
+        if columns is None:
+            return False
+        about = columns, self.height, self.coins, self.params, self.verified
+        effects = p2wpkh_block.connect_payments(self.block, *about)
+        sigops_cost = self.sigops_cost + len(columns.points)
+        if effects is None or sigops_cost > BLOCK_SIGOPS_COST_MAX:
+            return False
+        self.sigops_cost = sigops_cost
+        self.fees, self.spent, self.removed = effects.fees, effects.spent, effects.removed
+        self.created |= effects.created
+        self.checks = effects.checks
+        return True
 
     def add_payment(self, transaction: Transaction) -> None:
         """Spend and create a transaction's coins; called in the block's order."""
@@ -193,6 +217,7 @@ class _BlockConnection:
         check_sequence_locks(transaction, taken, self.parent)
         self._count_sigops(sigops_cost(transaction, taken))
         if transaction.wtxid not in self.verified:
+            assert isinstance(self.checks, list), "all payments are added so"
             self.checks.extend(spend_checks(transaction, taken))
         self.spent.append(taken)
         for txin, coin in zip(inputs, taken, strict=True):
@@ -204,7 +229,7 @@ class _BlockConnection:
     def finish(self) -> ConnectedBlock:
         """Check the coinbase's amount and return the effects of the whole block."""
         reward = block_subsidy(self.height, self.params) + self.fees
-        paid = self.block.transactions[0].output_value
+        paid = self.block.coinbase.output_value
         if paid > reward:
             raise InvalidError(Reason.COINBASE_AMOUNT, f"{paid} > {reward}")
         return ConnectedBlock(

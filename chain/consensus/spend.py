@@ -97,11 +97,16 @@ def verify_input(hashes: TransactionHashes, index: int) -> None:
         raise InvalidError(Reason.SCRIPT, error.error) from None
 
 
+def is_usual_p2wpkh(script: bytes) -> bool:
+    """Return whether `script` is P2WPKH and the engine would not read its key hash as false."""
+    return len(script) == 22 and script.startswith(b"\x00\x14") and script[2:21] != _ZEROS
+
+
 def _p2wpkh_check(hashes: TransactionHashes, index: int, coin: Coin) -> SpendCheck | None:
     """Return the check of a spend in P2WPKH's right form, or None: the engine has to say."""
     script, txin = coin.script, hashes.transaction.inputs[index]
-    if len(script) != 22 or not script.startswith(b"\x00\x14") or script[2:21] == _ZEROS:
-        return None  # with zeros, it may read as false
+    if not is_usual_p2wpkh(script):
+        return None
     if txin.script_sig or len(txin.witness) != 2:
         return None
     signature, key = txin.witness

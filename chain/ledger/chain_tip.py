@@ -93,7 +93,7 @@ class ChainTip:
             self._rows.extend(rows)
         self.coins.apply(connection.removed, connection.created)
         self.archive.add_undo(entry.id, connection.spent)
-        self._heights.append((entry.height, entry.id, len(block.transactions)))
+        self._heights.append((entry.height, entry.id, block.transaction_count))
         self.tip = entry
         self.commits.moves.connected(block, partial(self.read, entry))
         timing.connect_s += lap()
@@ -199,7 +199,7 @@ class _PrefetchedCoins:
     def __init__(self, block: Block, coins: CoinStore) -> None:
         self._found = coins.find(_outpoints_of_earlier_blocks(block))
         self._coins = coins
-        self._coinbase_txid = block.transactions[0].txid
+        self._coinbase_txid = block.coinbase.txid
 
     def get(self, point: OutPoint) -> Coin | None:
         coin = self._found.get(point)
@@ -210,8 +210,12 @@ class _PrefetchedCoins:
 
 def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:
     """Return the outpoints that a block spends and does not create itself."""
-    if len(block.transactions) == 1:
+    if block.transaction_count == 1:
         return []
+    columns = block.p2wpkh_columns
+    if columns is not None:
+        txids = {block.coinbase.txid, *columns.txids}
+        return [point for point in columns.points if point[:32] not in txids]
     own = {tx.txid for tx in block.transactions}
     return [
         txin.outpoint

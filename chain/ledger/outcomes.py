@@ -69,7 +69,7 @@ class MovedBlocks(Reversible[Block], Sized):
             self._held_bytes -= len(item.raw)
 
     def _append(self, block: Block, item: Block | Callable[[], Block]) -> None:
-        self.summaries.append(MovedBlock(block.id, block.header.time, len(block.transactions)))
+        self.summaries.append(MovedBlock(block.id, block.header.time, block.transaction_count))
         self._items.append(item)
         self._held_bytes += len(block.raw) if isinstance(item, Block) else 0
 

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from chain.consensus.errors import InvalidError
+from chain.consensus.p2wpkh_block import spend_records
 from chain.consensus.spend import SpendCheck, first_error
 from chain.primitives.recent import Recent
 from chain.primitives.signature_batch import Batch, batch
@@ -35,8 +36,8 @@ _CHUNK_MAX: Final = 512  # checks per call of a thread, about 15 ms
 class _Group:
     """Checks, of one block or of several, that are verified in one call."""
 
-    def __init__(self, checks: Sequence[SpendCheck] = ()) -> None:
-        self.checks = list(checks)
+    def __init__(self, checks: Sequence[SpendCheck]) -> None:
+        self.checks = checks
         self._verified: Future[int | None] | None = None
 
     @property
@@ -100,7 +101,7 @@ class Verifier:
             if threads > 1
             else None
         )
-        self._gathered = _Group()
+        self._gathered = _Group([])
 
     def start(self, checks: Sequence[SpendCheck]) -> Verification:
         """Start verifying; the caller may do other work until it calls `wait`."""
@@ -123,9 +124,9 @@ class Verifier:
         if not checks:
             return Verification(())
         if self._gathered.is_started:
-            self._gathered = _Group()
+            self._gathered = _Group([])
         group, start = self._gathered, len(self._gathered.checks)
-        group.checks += checks
+        group.checks = [*group.checks, *checks]
         end = len(group.checks)
         if end >= _GATHERED_MIN:
             group.start(self._pool)
@@ -149,7 +150,7 @@ def verify_now(checks: Sequence[SpendCheck]) -> InvalidError | None:
 
 
 def _batch_of(checks: Sequence[SpendCheck]) -> Batch:
-    return batch([(check.key, check.signature, check.message, check.kind) for check in checks])
+    return batch(spend_records(checks))
 
 
 def lower_thread_priority() -> None:

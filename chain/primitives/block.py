@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, overload
 
+from chain.primitives.block_tables import BlockTables, P2wpkhColumns
 from chain.primitives.encoding import DecodeError, compact_size, read_compact_size
 from chain.primitives.hashes import sha256d
 from chain.primitives.merkle import merkle_root
@@ -104,28 +105,72 @@ class Block:
 
     __slots__ = (
         "_base_size",
+        "_coinbase",
+        "_columns",
+        "_has_columns",
         "_merkle",
         "_raw",
+        "_tables",
+        "_transactions",
         "_witness_root",
         "header",
         "id",
-        "transactions",
     )
 
-    def __init__(self, header: Header, transactions: Sequence[Transaction]) -> None:
+    def __init__(self, header: Header, transactions: Sequence[Transaction] | BlockTables) -> None:
+        """Take the transactions, or the tables from which they are made when asked for."""
         self.header = header
         self.id = header.id  # SHA-256d of the header
-        self.transactions = tuple(transactions)
+        self._tables: BlockTables | None = None
+        self._transactions: tuple[Transaction, ...] | None = None
+        if isinstance(transactions, BlockTables):
+            self._tables = transactions
+        else:
+            self._transactions = tuple(transactions)
+        self._coinbase: Transaction | None = None
+        self._columns: P2wpkhColumns | None = None
+        self._has_columns = self._tables is not None  # as far as is known
         self._raw: bytes | None = None
         self._base_size = 0
         self._merkle: tuple[Hash32, bool] | None = None
         self._witness_root: Hash32 | None = None
 
     @property
+    def transactions(self) -> tuple[Transaction, ...]:
+        """The transactions, the coinbase first."""
+        if self._transactions is None:
+            assert self._tables is not None, "one of the two is there"
+            self._transactions = self._tables.all()
+        return self._transactions
+
+    @property
+    def transaction_count(self) -> int:
+        """The number of transactions; faster than to ask for them."""
+        tables = self._tables
+        return len(self.transactions) if tables is None else tables.count
+
+    @property
+    def coinbase(self) -> Transaction:
+        """The first transaction, which exists; faster than to ask for all of them."""
+        if self._coinbase is None:
+            tables, is_made = self._tables, self._transactions is not None
+            self._coinbase = self.transactions[0] if is_made or tables is None else tables.first()
+        return self._coinbase
+
+    @property
+    def p2wpkh_columns(self) -> P2wpkhColumns | None:
+        """The payments field by field, if all are of P2WPKH's usual form and it was read so."""
+        if self._has_columns and self._columns is None:
+            assert self._tables is not None, "they are made from tables"
+            self._columns = self._tables.p2wpkh_columns()
+            self._has_columns = self._columns is not None
+        return self._columns
+
+    @property
     def raw(self) -> bytes:
         """The wire bytes, witnesses included."""
         if self._raw is None:
-            count = compact_size(len(self.transactions))
+            count = compact_size(self.transaction_count)
             self._raw = self.header.encode() + count + b"".join(tx.raw for tx in self.transactions)
         return self._raw
 
@@ -148,8 +193,14 @@ class Block:
     def base_size(self) -> int:
         """The size in bytes without witnesses."""
         if not self._base_size:
-            count = len(compact_size(len(self.transactions)))
-            self._base_size = HEADER_BYTES + count + sum([tx.base_size for tx in self.transactions])
+            count = len(compact_size(self.transaction_count))
+            tables = self._tables
+            own = (
+                sum([tx.base_size for tx in self.transactions])
+                if tables is None
+                else tables.base_size()
+            )
+            self._base_size = HEADER_BYTES + count + own
         return self._base_size
 
     @property
@@ -174,7 +225,7 @@ def _decode_compiled(header: Header, data: bytes, at: int, count: int) -> Block 
     body = read_body(data, at, count)
     if body is None:
         return None
-    block = Block(header, body.transactions)
+    block = Block(header, body.content)
     block._raw = data
     block._merkle, block._witness_root = body.merkle, body.witness_root
     return block

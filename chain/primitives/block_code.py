@@ -10,21 +10,12 @@ first (`skip`), and each record with the number of records that its table has ro
 the block, that it comes from.
 """
 
-import struct
 from typing import Final
 
-# A transaction: start, end and size without witnesses; version and lock time; the ends of its
-# inputs and outputs in their tables; where its outputs start and end; whether it has witnesses;
-# how many of its scripts are not P2WPKH; txid, wtxid, and BIP143's hashPrevouts, hashSequence and
-# hashOutputs, zeros without witnesses.
-TRANSACTION: Final = struct.Struct("<11I32s32s32s32s32s")
+from chain.primitives.block_tables import INPUT, ITEM, OUTPUT, TRANSACTION
+
 _TXID_AT, _WTXID_AT, _PREVOUTS_AT, _SEQUENCES_AT, _OUTPUTS_AT = range(44, 204, 32)
-# Outpoint, sequence, where the script starts and ends, the end of its items in their table.
-INPUT: Final = struct.Struct("<36s4I")
 _P2WPKH_START: Final = int.from_bytes(b"\x00\x14", "little")
-# Value, where the script starts and ends, its SHA-256.
-OUTPUT: Final = struct.Struct("<qII32s")
-ITEM: Final = struct.Struct("<II")  # where a witness item starts and ends
 
 CODE: Final = f"""
 %Table = type {{ ptr, i64, i64 }}

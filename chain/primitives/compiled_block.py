@@ -9,12 +9,13 @@ it. So it has no errors of its own, and is never more lenient.
 import ctypes
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from chain.primitives.block_code import CODE, INPUT, ITEM, OUTPUT, TRANSACTION
+from chain.primitives.block_code import CODE
+from chain.primitives.block_tables import INPUT, ITEM, OUTPUT, TRANSACTION, BlockTables
 from chain.primitives.hashes import sha256
 from chain.primitives.merkle import merkle_root
 from chain.primitives.numbers import NULL_HASH, Amount, Hash32, OutPoint
@@ -40,7 +41,6 @@ _OUTPUT_BYTES_MEAN: Final = 16  # of a block's bytes; with more outputs, it is r
 _ITEM_BYTES_MEAN: Final = 8  # the same for witness items
 _ROOT_BYTES: Final = 32
 
-Rows = Iterator[tuple[Any, ...]]
 Allocate = Callable[[int], "bytearray | ctypes.Array[ctypes.c_char]"]
 
 
@@ -54,9 +54,15 @@ class _Table(ctypes.Structure):
 class BlockBody:
     """The transactions of a block, and their Merkle trees."""
 
-    transactions: tuple[Transaction, ...]
+    content: BlockTables | tuple[Transaction, ...]
     merkle: tuple[Hash32, bool]  # root, and whether the tree is mutated: see `merkle_root`
     witness_root: Hash32
+
+    @property
+    def transactions(self) -> tuple[Transaction, ...]:
+        """The transactions."""
+        content = self.content
+        return content.all() if isinstance(content, BlockTables) else content
 
 
 class CompiledReaderError(Exception):
@@ -153,68 +159,17 @@ class CompiledReader:
         if mutated < 0:
             return None
         filled = [
-            layout.iter_unpack(memoryview(buffer)[: layout.size * table.used])
+            bytes(memoryview(buffer)[: layout.size * table.used])
             for buffer, (layout, _), table in zip(buffers, rooms, all_tables, strict=False)
         ]
-        transactions = _transactions(data, *filled)
         both = bytes(memoryview(roots))
         root, witness_root = Hash32(both[:_ROOT_BYTES]), Hash32(both[_ROOT_BYTES:])
-        return BlockBody(transactions, (root, bool(mutated)), witness_root)
+        return BlockBody(BlockTables(data, *filled), (root, bool(mutated)), witness_root)
 
 
 def _address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:
     """Return where a buffer begins; the caller holds it as long as the address is used."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-
-
-def _transactions(
-    data: bytes, transactions: Rows, inputs: Rows, outputs: Rows, items: Rows
-) -> tuple[Transaction, ...]:
-    """Return the transactions that the rows of the tables describe."""
-    all_items = tuple([data[start:end] for start, end in items])
-    read_inputs, first = [], 0
-    for point, sequence, start, end, items_end in inputs:
-        read_inputs.append(TxIn(point, data[start:end], sequence, all_items[first:items_end]))
-        first = items_end
-    read_outputs, script_hashes = [], []
-    for value, start, end, script_hash in outputs:
-        read_outputs.append(TxOut(value, data[start:end]))
-        script_hashes.append(script_hash)
-    all_inputs, all_outputs = tuple(read_inputs), tuple(read_outputs)
-    read, first_input, first_output = [], 0, 0
-    for (
-        start,
-        end,
-        base_size,
-        version,
-        lock_time,
-        inputs_end,
-        outputs_end,
-        outputs_start_at,
-        outputs_end_at,
-        has_witness,
-        others,
-        txid,
-        wtxid,
-        *hashes,
-    ) in transactions:
-        own_inputs = all_inputs[first_input:inputs_end]
-        own_outputs = all_outputs[first_output:outputs_end]
-        transaction = Transaction(version, own_inputs, own_outputs, lock_time)
-        transaction._raw = data[start:end]
-        transaction._base_size = base_size
-        transaction._outputs_start = outputs_start_at - start
-        transaction._outputs_end = outputs_end_at - start
-        transaction.script_hashes = script_hashes[first_output:outputs_end]
-        if not others:
-            transaction._sigops = 0
-        transaction._txid, transaction._wtxid = txid, wtxid
-        if has_witness:
-            prevouts, sequences, outputs_hash = hashes
-            transaction.bip143_hashes = prevouts, sequences, outputs_hash
-        read.append(transaction)
-        first_input, first_output = inputs_end, outputs_end
-    return tuple(read)
 
 
 def _test_bodies() -> list[tuple[int, bytes]]:

@@ -1,12 +1,14 @@
 """BIP143: the hash that a signature over a version 0 witness input signs."""
 
 import struct
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Final
 
 from chain.primitives.encoding import with_size
 from chain.primitives.hashes import sha256, sha256d
-from chain.primitives.numbers import NULL_HASH, Amount, Hash32
+from chain.primitives.numbers import NULL_HASH, Amount, Hash32, OutPoint
 from chain.primitives.transaction import Transaction
 
 SIGHASH_DEFAULT: Final = 0  # BIP341: as ALL, by a signature without hash type
@@ -23,6 +25,23 @@ _SEQUENCES_KEPT: Final = 256  # most transactions have one of a few sequence lis
 
 _pack = _PREIMAGE.pack
 _hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256d)
+
+
+def p2wpkh_preimages(
+    versions: Iterable[int],
+    bip143_hashes: Sequence[Iterable[Hash32]],  # hashPrevouts, hashSequence, hashOutputs
+    points: Iterable[OutPoint],
+    key_hashes: Iterable[bytes],
+    values: Iterable[Amount],
+    sequences: Iterable[int],
+    lock_times: Iterable[int],
+) -> Iterator[bytes]:
+    """Yield SignatureHasher.p2wpkh_preimage of many inputs, given field by field, of SIGHASH_ALL."""
+    prevouts, sequences_hashes, outputs = bip143_hashes
+    start, end = repeat(_SCRIPT_START), repeat(_SCRIPT_END)
+    code = start, key_hashes, end
+    last = values, sequences, outputs, lock_times, repeat(SIGHASH_ALL)
+    return map(_pack, versions, prevouts, sequences_hashes, points, *code, *last)
 
 
 class SignatureHasher:

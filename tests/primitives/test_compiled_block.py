@@ -81,13 +81,13 @@ def check(reader, data: bytes, at: int, count: int) -> bool:
     memory = GuardedMemory()
     guarded = memory(data)
     here = reader.read(guarded, at, count, memory)
-    memory.free()
     try:
         there = read_body_in_python(data, at, count)
     except DecodeError:
         assert here is None
         return False
     assert here is None or is_same(here, there)
+    memory.free()
     return here is not None
 
 

@@ -176,7 +176,7 @@ class _Importing:
         if verdict.error is None:
             is_new = verdict.result().is_new
             self._blocks += is_new
-            self._transactions += is_new * len(block.transactions)
+            self._transactions += is_new * block.transaction_count
         elif self._became_orphan(block, was_orphan=was_orphan):
             self._retried.add(block.id)
             self._add_orphan(block.header.previous, block.raw)

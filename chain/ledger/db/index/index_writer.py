@@ -1,7 +1,9 @@
 """The rows that index transactions and scripts: added with a block, deleted with it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import sub
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -13,8 +15,10 @@ from chain.ledger.db.index.row_buffer import RowBuffer
 from chain.ledger.db.records import TRANSACTION_CHECKSUM_BYTES
 from chain.ledger.db.schema import SCRIPT_KEY_BYTES, transaction_number
 from chain.primitives.block import HEADER_BYTES, Block
+from chain.primitives.block_tables import P2wpkhColumns
 from chain.primitives.encoding import compact_size
 from chain.primitives.script import is_unspendable
+from chain.primitives.transaction import Transaction
 
 _INSERT_TRANSACTION: Final = "INSERT INTO transactions (number, txid, start, size, checksum)"
 _INSERT_HISTORY: Final = "INSERT INTO history (script, number, slot, value, point)"
@@ -37,12 +41,27 @@ class IndexRows:
 
     def add(self, block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> None:
         """Add the rows of the block at `height`; `spent` are the coins its transactions spent."""
+        columns = block.p2wpkh_columns
+        if columns is None:
+            self._add(block, block.transactions, height, spent)
+        else:
+            self._add(block, [block.coinbase], height, ())
+            self._add_columns(columns, transaction_number(height, 1), spent)
+
+    def _add(
+        self,
+        block: Block,
+        from_first: Sequence[Transaction],
+        height: int,
+        spent: Sequence[Sequence[Coin]],
+    ) -> None:
+        """Add the rows of the first transactions, one after the other."""
         transactions, buckets = self.transactions, self.history.buckets
         sha256 = hashlib.sha256
-        start = HEADER_BYTES + len(compact_size(len(block.transactions)))
+        start = HEADER_BYTES + len(compact_size(block.transaction_count))
         number = transaction_number(height, 0)
-        count = len(block.transactions)
-        for transaction, taken in zip(block.transactions, ((), *spent), strict=True):
+        count = len(from_first)
+        for transaction, taken in zip(from_first, ((), *spent), strict=True):
             size = len(transaction.raw)
             checksum = transaction.wtxid[:TRANSACTION_CHECKSUM_BYTES]
             transactions += (number, transaction.txid, start, size, checksum)
@@ -65,6 +84,29 @@ class IndexRows:
             start += size
             number += 1
         self._count += count
+
+    def _add_columns(
+        self, columns: P2wpkhColumns, first: int, spent: Sequence[Sequence[Coin]]
+    ) -> None:
+        """Add the rows of payments, from number `first` on, in passes over columns."""
+        payments = len(columns.txids)
+        numbers = range(first, first + payments)
+        sizes = map(sub, columns.ends, columns.starts)
+        checksums = [wtxid[:TRANSACTION_CHECKSUM_BYTES] for wtxid in columns.wtxids]
+        rows = zip(numbers, columns.txids, columns.starts, sizes, checksums, strict=True)
+        self.transactions += chain.from_iterable(rows)
+        buckets, sha256, key_bytes = self.history.buckets, hashlib.sha256, SCRIPT_KEY_BYTES
+        places = _places(first, columns.output_ends, 0)
+        for script_hash, (number, slot), value in zip(
+            columns.script_hashes, places, columns.values, strict=True
+        ):
+            buckets[script_hash[0]] += (script_hash[:key_bytes], number, slot, value, None)
+        places = _places(first, columns.input_ends, 1)
+        coins = chain.from_iterable(spent)
+        for coin, (number, slot), point in zip(coins, places, columns.points, strict=True):
+            key = sha256(coin.script).digest()[:key_bytes]
+            buckets[key[0]] += (key, number, slot, coin.value, point)
+        self._count += payments + len(columns.values) + len(columns.points)
 
     def extend(self, following: "IndexRows") -> None:
         """Add the rows of the blocks that follow."""
@@ -90,6 +132,15 @@ class IndexRows:
         changes.add_transactions(self.transactions[1::_TRANSACTION_COLUMNS])
         changes.add_history(self.history.buckets.values())
         return changes
+
+
+def _places(first: int, ends: Sequence[int], slot: int) -> Iterator[tuple[int, int]]:
+    """Yield the number and slot of each output, or with `slot` 1 input, of transactions."""
+    start = 0
+    for number, end in enumerate(ends, first):
+        for index in range(end - start):
+            yield number, index * 2 + slot
+        start = end
 
 
 def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:

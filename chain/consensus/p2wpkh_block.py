@@ -1,0 +1,258 @@
+"""Rules for a block whose payments are all of P2WPKH's usual form, applied to columns.
+
+The same rules as in block_validation, which applies them to one transaction after the other: here
+each is a few passes over all payments of a block, which is twice as fast in Python. Nothing is
+refused here. Whatever breaks a rule or is unusual (a lock that could be closed, another hash type,
+amounts of more than all coins in one block) is for the other way, which says why. So each function
+is stricter than the rules that it stands for, and never more lenient.
+"""
+
+from bisect import bisect_right
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, repeat
+from operator import le, lt
+from typing import Any, Final, cast, overload
+
+from chain.consensus.coin import Coin, CoinView
+from chain.consensus.params import Params
+from chain.consensus.spend import SpendCheck, is_usual_p2wpkh
+from chain.consensus.transaction import BLOCK_WEIGHT_MAX
+from chain.primitives.block import Block
+from chain.primitives.block_tables import P2wpkhColumns
+from chain.primitives.hashes import hash160
+from chain.primitives.numbers import (
+    NULL_OUTPOINT,
+    Hash32,
+    Height,
+    OutPoint,
+    outpoint,
+    outpoint_txid,
+)
+from chain.primitives.sighash import SIGHASH_ALL, p2wpkh_preimages
+from chain.primitives.signature_batch import ECDSA_OF_PREIMAGE, Record
+from chain.primitives.transaction import LOCK_TIME_THRESHOLD, SEQUENCE_LOCK_OFF, WITNESS_SCALE
+from chain.script.machine import ITEM_BYTES_MAX
+
+
+@dataclass(slots=True)
+class PaymentEffects:
+    """The effects of all payments of a block, if each of `checks` verifies."""
+
+    spent: Final[list[tuple[Coin, ...]]]  # by payment, in input order
+    removed: Final[dict[OutPoint, Coin]]  # coins from before the block
+    created: Final[dict[OutPoint, Coin]]  # coins that are not spent in the block
+    fees: Final[int]
+    checks: Final["P2wpkhChecks"]
+
+
+def has_right_form(columns: P2wpkhColumns, params: Params) -> bool:
+    """Return whether all payments pass check_transaction, and no two spend the same coin."""
+    return (
+        _all_have_some(columns.input_ends)
+        and _all_have_some(columns.output_ends)
+        and max(columns.base_sizes) * WITNESS_SCALE <= BLOCK_WEIGHT_MAX
+        and min(columns.values) >= 0
+        and sum(columns.values) <= params.amount_max
+        and len(set(columns.points)) == len(columns.points)
+        and NULL_OUTPOINT not in columns.points
+    )
+
+
+def are_final(columns: P2wpkhColumns, height: int) -> bool:
+    """Return whether the lock time of all payments is over at `height`: see is_final."""
+    return max(columns.lock_times) < min(max(height, 1), LOCK_TIME_THRESHOLD)
+
+
+def connect_payments(
+    block: Block,
+    columns: P2wpkhColumns,
+    height: Height,
+    coins: CoinView,
+    params: Params,
+    verified: Container[Hash32],
+) -> PaymentEffects | None:
+    """Return the effects of the payments of a block at `height`, or None.
+
+    The block passed check_block and check_block_context. `verified` is as in connect_block.
+    """
+    if max(columns.versions) >= 2 and min(columns.sequences) < SEQUENCE_LOCK_OFF:
+        return None  # BIP68
+    created = _created_coins(columns, height)
+    spent = _find_coins(columns, coins, created)
+    if spent is None or not _may_be_spent(spent, height, params):
+        return None
+    fees = _fees(columns, spent)
+    checks = P2wpkhChecks(block, columns, spent, _unverified_inputs(columns, verified))
+    if fees is None or fees > params.amount_max or not checks.are_usual():
+        return None
+    removed = dict(zip(columns.points, spent, strict=True))
+    for point in created.keys() & removed.keys():  # spent in the block itself
+        del created[point], removed[point]
+    return PaymentEffects(_by_payment(columns, spent), removed, created, fees, checks)
+
+
+class P2wpkhChecks(Sequence[SpendCheck]):
+    """The signature checks of inputs of such a block; single ones are made when asked for."""
+
+    def __init__(
+        self, block: Block, columns: P2wpkhColumns, coins: Sequence[Coin], inputs: Sequence[int]
+    ) -> None:
+        """`coins` are those of all inputs of payments, `inputs` the numbers of those to check."""
+        self._block = block
+        self._columns = columns
+        self._coins = coins
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    @overload
+    def __getitem__(self, index: int) -> SpendCheck: ...
+    @overload
+    def __getitem__(self, index: slice) -> "P2wpkhChecks": ...
+    def __getitem__(self, index: "int | slice") -> "SpendCheck | P2wpkhChecks":
+        if isinstance(index, slice):
+            return P2wpkhChecks(self._block, self._columns, self._coins, self._inputs[index])
+        [(key, signature, message, kind)] = self[slice(index, index + 1 or None)].records()
+        number = self._inputs[index]
+        payment = _payment_of(self._columns, number)
+        first = self._columns.input_ends[payment - 1] if payment else 0
+        coins = self._coins[first : self._columns.input_ends[payment]]
+        transaction = self._block.transactions[payment + 1]
+        return SpendCheck(transaction, coins, number - first, key, signature, message, kind)
+
+    def are_usual(self) -> bool:
+        """Return whether each key is the one paid to, and each signature has SIGHASH_ALL."""
+        keys, signatures = self._of_inputs(self._columns.keys, self._columns.signatures)
+        if not all(signatures) or any([len(key) > ITEM_BYTES_MAX for key in keys]):
+            return False
+        if any([signature[-1] != SIGHASH_ALL for signature in signatures]):
+            return False
+        return list(map(hash160, keys)) == self._key_hashes()
+
+    def records(self) -> list[Record]:
+        """Return what `signature_batch.batch` takes."""
+        columns = self._columns
+        keys, signatures, points, sequences = self._of_inputs(
+            columns.keys, columns.signatures, columns.points, columns.sequences
+        )
+        payments = self._payments()
+        transactions = (columns.versions, columns.lock_times, *columns.bip143_hashes)
+        versions, lock_times, *bip143 = (_taken(column, payments) for column in transactions)
+        (coins,) = self._of_inputs(self._coins)
+        values = [coin.value for coin in coins]
+        preimages = p2wpkh_preimages(
+            *(versions, bip143, points, self._key_hashes(), values, sequences, lock_times)
+        )
+        signed = [signature[:-1] for signature in signatures]
+        return list(zip(keys, signed, preimages, repeat(ECDSA_OF_PREIMAGE), strict=False))
+
+    def _key_hashes(self) -> list[bytes]:
+        (coins,) = self._of_inputs(self._coins)
+        return [coin.script[2:] for coin in coins]
+
+    def _payments(self) -> Sequence[int]:
+        """Return the number of each input's payment."""
+        if self._columns.has_one_input_each:
+            return self._inputs
+        return [_payment_of(self._columns, number) for number in self._inputs]
+
+    def _of_inputs(self, *of_inputs: Sequence[Any]) -> Iterator[Sequence[Any]]:
+        return (_taken(column, self._inputs) for column in of_inputs)
+
+
+def spend_records(checks: Sequence[SpendCheck]) -> list[Record]:
+    """Return what `signature_batch.batch` takes."""
+    if isinstance(checks, P2wpkhChecks):
+        return checks.records()
+    return [(check.key, check.signature, check.message, check.kind) for check in checks]
+
+
+def _taken(column: Sequence[Any], numbers: Sequence[int]) -> Sequence[Any]:
+    """Return these items of a column; fast for neighbours."""
+    if isinstance(numbers, range):  # with steps of 1
+        return column[numbers.start : numbers.stop]
+    return [column[number] for number in numbers]
+
+
+def _payment_of(columns: P2wpkhColumns, number: int) -> int:
+    """Return the number of the payment that an input belongs to."""
+    return bisect_right(columns.input_ends, number)
+
+
+def _all_have_some(ends: Sequence[int]) -> bool:
+    return ends[0] > 0 and all(map(lt, ends, ends[1:]))
+
+
+def _created_coins(columns: P2wpkhColumns, height: Height) -> dict[OutPoint, Coin]:
+    points, first = [], 0
+    for txid, end in zip(columns.txids, columns.output_ends, strict=True):
+        points += [outpoint(txid, index) for index in range(end - first)]
+        first = end
+    coins = map(Coin, columns.values, columns.scripts, repeat(height), repeat(False))
+    return dict(zip(points, coins, strict=False))
+
+
+def _find_coins(
+    columns: P2wpkhColumns, coins: CoinView, created: Mapping[OutPoint, Coin]
+) -> list[Coin] | None:
+    """Return the coins that the inputs spend; None: one is missing, or spent twice."""
+    points = columns.points
+    own = created.keys() & points
+    if own and not _are_in_order(columns, own):
+        return None
+    found = [created[point] if point in own else coins.get(point) for point in points]
+    is_valid = all(found) and len(set(points)) == len(points)
+    return cast("list[Coin]", found) if is_valid else None
+
+
+def _are_in_order(columns: P2wpkhColumns, own: Container[OutPoint]) -> bool:
+    """Return whether each coin that is created and spent in the block is created first."""
+    numbers = {txid: number for number, txid in enumerate(columns.txids)}
+    return all(
+        numbers[outpoint_txid(point)] < _payment_of(columns, number)
+        for number, point in enumerate(columns.points)
+        if point in own
+    )
+
+
+def _may_be_spent(coins: Sequence[Coin], height: Height, params: Params) -> bool:
+    """Return whether all coins are mature, their amounts small, and their scripts P2WPKH."""
+    mature_until, total = height - params.coinbase_maturity_blocks, 0
+    for coin in coins:
+        if not is_usual_p2wpkh(coin.script):
+            return False
+        if coin.from_coinbase and coin.height > mature_until:
+            return False
+        if coin.value < 0:
+            return False
+        total += coin.value
+    return total <= params.amount_max
+
+
+def _fees(columns: P2wpkhColumns, spent: Sequence[Coin]) -> int | None:
+    """Return the fees of all payments; None: one spends less than it creates."""
+    spent_until = list(accumulate([coin.value for coin in spent]))
+    created_until = list(accumulate(columns.values))
+    fees_until = [
+        spent_until[inputs - 1] - created_until[outputs - 1]
+        for inputs, outputs in zip(columns.input_ends, columns.output_ends, strict=True)
+    ]
+    is_each_paid = fees_until[0] >= 0 and all(map(le, fees_until, fees_until[1:]))
+    return fees_until[-1] if is_each_paid else None
+
+
+def _unverified_inputs(columns: P2wpkhColumns, verified: Container[Hash32]) -> Sequence[int]:
+    known = [wtxid in verified for wtxid in columns.wtxids]
+    if not any(known):
+        return range(len(columns.points))
+    numbers = range(len(columns.points))
+    return [number for number in numbers if not known[_payment_of(columns, number)]]
+
+
+def _by_payment(columns: P2wpkhColumns, spent: Sequence[Coin]) -> list[tuple[Coin, ...]]:
+    if columns.has_one_input_each:
+        return list(zip(spent))
+    starts = (0, *columns.input_ends)
+    return [tuple(spent[first:end]) for first, end in zip(starts, columns.input_ends, strict=False)]

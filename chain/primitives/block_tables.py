@@ -1,0 +1,185 @@
+"""The tables that compiled code makes of a block's transactions, and the objects made from them.
+
+Objects for all transactions cost more than reading them, so they are made when asked for. The rules
+for usual blocks ask for columns instead: see P2wpkhColumns.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chain.primitives.numbers import Amount, Hash32, OutPoint
+from chain.primitives.transaction import Transaction, TxIn, TxOut
+
+# A transaction: start, end and size without witnesses; version and lock time; the ends of its
+# inputs and outputs in their tables; where its outputs start and end; whether it has witnesses;
+# how many of its scripts are not P2WPKH; txid, wtxid, and BIP143's hashPrevouts, hashSequence and
+# hashOutputs, zeros without witnesses.
+TRANSACTION: Final = struct.Struct("<11I32s32s32s32s32s")
+# Outpoint, sequence, where the script starts and ends, the end of its items in their table.
+INPUT: Final = struct.Struct("<36s4I")
+# Value, where the script starts and ends, its SHA-256.
+OUTPUT: Final = struct.Struct("<qII32s")
+ITEM: Final = struct.Struct("<II")  # where a witness item starts and ends
+_P2WPKH_ITEMS: Final = 2  # of a witness: signature and key
+
+
+@dataclass(frozen=True, slots=True)
+class P2wpkhColumns:
+    """The payments of a block, all transactions but the coinbase, field by field.
+
+    Each has witnesses, each input two witness items and no script, and each output pays to P2WPKH;
+    whether the coins spent are P2WPKH is not known here.
+    """
+
+    starts: Sequence[int]  # of each payment in the raw block
+    ends: Sequence[int]
+    base_sizes: Sequence[int]
+    versions: Sequence[int]
+    lock_times: Sequence[int]
+    input_ends: Sequence[int]  # number of inputs up to and with this payment
+    output_ends: Sequence[int]
+    txids: Sequence[Hash32]
+    wtxids: Sequence[Hash32]
+    bip143_hashes: Sequence[Sequence[Hash32]]  # three columns: hashPrevouts, hashSequence, ...
+    points: Sequence[OutPoint]  # of each input
+    sequences: Sequence[int]
+    signatures: Sequence[bytes]  # with the hash type
+    keys: Sequence[bytes]
+    values: Sequence[Amount]  # of each output
+    scripts: Sequence[bytes]
+    script_hashes: Sequence[Hash32]  # SHA-256
+
+    @property
+    def has_one_input_each(self) -> bool:
+        """Whether the payments and the inputs are the same in number."""
+        return len(self.points) == len(self.txids)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTables:
+    """Packed rows of a block's transactions, at least one, of inputs, outputs and witness items."""
+
+    data: bytes  # that the offsets are in
+    transactions: bytes
+    inputs: bytes
+    outputs: bytes
+    items: bytes
+
+    @property
+    def count(self) -> int:
+        """The number of transactions."""
+        return len(self.transactions) // TRANSACTION.size
+
+    def base_size(self) -> int:
+        """Return the size of all transactions without witnesses."""
+        return sum([row[2] for row in TRANSACTION.iter_unpack(self.transactions)])
+
+    def first(self) -> Transaction:
+        """Return the first transaction, in a block the coinbase."""
+        inputs, outputs, items = self._first_ends()
+        rows = (
+            self.transactions[: TRANSACTION.size],
+            self.inputs[: inputs * INPUT.size],
+            self.outputs[: outputs * OUTPUT.size],
+            self.items[: items * ITEM.size],
+        )
+        return BlockTables(self.data, *rows).all()[0]
+
+    def all(self) -> tuple[Transaction, ...]:
+        """Return all transactions."""
+        data = self.data
+        all_items = tuple([data[start:end] for start, end in ITEM.iter_unpack(self.items)])
+        read_inputs, first = [], 0
+        for point, sequence, start, end, items_end in INPUT.iter_unpack(self.inputs):
+            read_inputs.append(TxIn(point, data[start:end], sequence, all_items[first:items_end]))
+            first = items_end
+        read_outputs, script_hashes = [], []
+        for value, start, end, script_hash in OUTPUT.iter_unpack(self.outputs):
+            read_outputs.append(TxOut(value, data[start:end]))
+            script_hashes.append(script_hash)
+        all_inputs, all_outputs = tuple(read_inputs), tuple(read_outputs)
+        read, first_input, first_output = [], 0, 0
+        for (
+            start,
+            end,
+            base_size,
+            version,
+            lock_time,
+            inputs_end,
+            outputs_end,
+            outputs_start_at,
+            outputs_end_at,
+            has_witness,
+            others,
+            txid,
+            wtxid,
+            *hashes,
+        ) in TRANSACTION.iter_unpack(self.transactions):
+            own_inputs = all_inputs[first_input:inputs_end]
+            own_outputs = all_outputs[first_output:outputs_end]
+            transaction = Transaction(version, own_inputs, own_outputs, lock_time)
+            transaction._raw = data[start:end]
+            transaction._base_size = base_size
+            transaction._outputs_start = outputs_start_at - start
+            transaction._outputs_end = outputs_end_at - start
+            transaction.script_hashes = script_hashes[first_output:outputs_end]
+            if not others:
+                transaction._sigops = 0
+            transaction._txid, transaction._wtxid = txid, wtxid
+            if has_witness:
+                prevouts, sequences, outputs_hash = hashes
+                transaction.bip143_hashes = prevouts, sequences, outputs_hash
+            read.append(transaction)
+            first_input, first_output = inputs_end, outputs_end
+        return tuple(read)
+
+    def p2wpkh_columns(self) -> P2wpkhColumns | None:
+        """Return the columns of all but the first, or None: some are different, or there are none.
+
+        Every column is made without a loop in Python, or by a short one.
+        """
+        if self.count == 1:
+            return None
+        data, step = self.data, _P2WPKH_ITEMS
+        inputs, outputs, items = self._first_ends()
+        payments = TRANSACTION.iter_unpack(self.transactions[TRANSACTION.size :])
+        starts, ends, base_sizes, versions, lock_times, *more = zip(*payments, strict=True)
+        input_ends, output_ends, _, _, witnesses, others, txids, wtxids, *bip143 = more
+        if any(others) or not all(witnesses):
+            return None
+        input_rows = INPUT.iter_unpack(self.inputs[inputs * INPUT.size :])
+        points, sequences, _, _, items_ends = zip(*input_rows, strict=True)
+        if items_ends != tuple(range(items + step, items + step * len(points) + 1, step)):
+            return None
+        output_rows = OUTPUT.iter_unpack(self.outputs[outputs * OUTPUT.size :])
+        values, script_starts, script_ends, script_hashes = zip(*output_rows, strict=True)
+        item_rows = ITEM.iter_unpack(self.items[items * ITEM.size :])
+        witness = [data[at:end] for at, end in item_rows]
+        return P2wpkhColumns(
+            starts=starts,
+            ends=ends,
+            base_sizes=base_sizes,
+            versions=versions,
+            lock_times=lock_times,
+            input_ends=[end - inputs for end in input_ends],
+            output_ends=[end - outputs for end in output_ends],
+            txids=txids,
+            wtxids=wtxids,
+            bip143_hashes=bip143,
+            points=points,
+            sequences=sequences,
+            signatures=witness[::step],
+            keys=witness[1::step],
+            values=values,
+            scripts=[data[at:end] for at, end in zip(script_starts, script_ends, strict=True)],
+            script_hashes=script_hashes,
+        )
+
+    def _first_ends(self) -> tuple[int, int, int]:
+        """Return how many inputs, outputs and witness items the first transaction has."""
+        row = TRANSACTION.unpack_from(self.transactions)
+        inputs, outputs = row[5], row[6]
+        items = INPUT.unpack_from(self.inputs, (inputs - 1) * INPUT.size)[4]  # it has an input
+        return inputs, outputs, items
