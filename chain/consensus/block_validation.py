@@ -13,7 +13,6 @@ from chain.consensus.coin import Coin, CoinView
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
-from chain.consensus.p2wpkh_block import P2wpkhChecks
 from chain.consensus.params import Params
 from chain.consensus.spend import SpendCheck, spend_checks, verify_checks
 from chain.consensus.subsidy import block_subsidy
@@ -182,7 +181,7 @@ class _BlockConnection:
         self.created: dict[OutPoint, Coin] = {}
         self.fees = 0
         self.sigops_cost = 0
-        self.checks: list[SpendCheck] | P2wpkhChecks = []
+        self.checks: list[SpendCheck] | p2wpkh_block.P2wpkhChecks = []
 
     def add_coinbase(self, transaction: Transaction) -> None:
         """Create the coinbase's coins; called first."""
@@ -192,15 +191,12 @@ class _BlockConnection:
 
     def add_usual_payments(self) -> bool:
         """Add all payments at once; return whether that was possible, or else nothing changed."""
-        columns = self.block.p2wpkh_columns
-        if columns is None:
+        effects = p2wpkh_block.connect_payments(
+            self.block, self.height, self.coins, self.params, self.verified
+        )
+        if effects is None or self.sigops_cost + effects.sigops_cost > BLOCK_SIGOPS_COST_MAX:
             return False
-        about = columns, self.height, self.coins, self.params, self.verified
-        effects = p2wpkh_block.connect_payments(self.block, *about)
-        sigops_cost = self.sigops_cost + len(columns.points)
-        if effects is None or sigops_cost > BLOCK_SIGOPS_COST_MAX:
-            return False
-        self.sigops_cost = sigops_cost
+        self.sigops_cost += effects.sigops_cost
         self.fees, self.spent, self.removed = effects.fees, effects.spent, effects.removed
         self.created |= effects.created
         self.checks = effects.checks

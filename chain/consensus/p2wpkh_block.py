@@ -43,6 +43,7 @@ class PaymentEffects:
     removed: Final[dict[OutPoint, Coin]]  # coins from before the block
     created: Final[dict[OutPoint, Coin]]  # coins that are not spent in the block
     fees: Final[int]
+    sigops_cost: Final[int]
     checks: Final["P2wpkhChecks"]
 
 
@@ -61,12 +62,11 @@ def has_right_form(columns: P2wpkhColumns, params: Params) -> bool:
 
 def are_final(columns: P2wpkhColumns, height: int) -> bool:
     """Return whether the lock time of all payments is over at `height`: see is_final."""
-    return max(columns.lock_times) < min(max(height, 1), LOCK_TIME_THRESHOLD)
+    return max(columns.lock_times) < min(height, LOCK_TIME_THRESHOLD)
 
 
 def connect_payments(
     block: Block,
-    columns: P2wpkhColumns,
     height: Height,
     coins: CoinView,
     params: Params,
@@ -76,6 +76,9 @@ def connect_payments(
 
     The block passed check_block and check_block_context. `verified` is as in connect_block.
     """
+    columns = block.p2wpkh_columns
+    if columns is None:
+        return None
     if max(columns.versions) >= 2 and min(columns.sequences) < SEQUENCE_LOCK_OFF:
         return None  # BIP68
     created = _created_coins(columns, height)
@@ -89,7 +92,9 @@ def connect_payments(
     removed = dict(zip(columns.points, spent, strict=True))
     for point in created.keys() & removed.keys():  # spent in the block itself
         del created[point], removed[point]
-    return PaymentEffects(_by_payment(columns, spent), removed, created, fees, checks)
+    sigops_cost = len(columns.points)  # one each
+    by_payment = _by_payment(columns, spent)
+    return PaymentEffects(by_payment, removed, created, fees, sigops_cost, checks)
 
 
 class P2wpkhChecks(Sequence[SpendCheck]):
@@ -114,8 +119,8 @@ class P2wpkhChecks(Sequence[SpendCheck]):
     def __getitem__(self, index: "int | slice") -> "SpendCheck | P2wpkhChecks":
         if isinstance(index, slice):
             return P2wpkhChecks(self._block, self._columns, self._coins, self._inputs[index])
-        [(key, signature, message, kind)] = self[slice(index, index + 1 or None)].records()
         number = self._inputs[index]
+        [(key, signature, message, kind)] = self[index : index + 1 or None].records()
         payment = _payment_of(self._columns, number)
         first = self._columns.input_ends[payment - 1] if payment else 0
         coins = self._coins[first : self._columns.input_ends[payment]]
@@ -125,9 +130,9 @@ class P2wpkhChecks(Sequence[SpendCheck]):
     def are_usual(self) -> bool:
         """Return whether each key is the one paid to, and each signature has SIGHASH_ALL."""
         keys, signatures = self._of_inputs(self._columns.keys, self._columns.signatures)
-        if not all(signatures) or any([len(key) > ITEM_BYTES_MAX for key in keys]):
+        if not all(signatures) or max(map(len, keys), default=0) > ITEM_BYTES_MAX:
             return False
-        if any([signature[-1] != SIGHASH_ALL for signature in signatures]):
+        if {signature[-1] for signature in signatures} - {SIGHASH_ALL}:
             return False
         return list(map(hash160, keys)) == self._key_hashes()
 
@@ -138,12 +143,12 @@ class P2wpkhChecks(Sequence[SpendCheck]):
             columns.keys, columns.signatures, columns.points, columns.sequences
         )
         payments = self._payments()
-        transactions = (columns.versions, columns.lock_times, *columns.bip143_hashes)
-        versions, lock_times, *bip143 = (_taken(column, payments) for column in transactions)
+        transactions = (columns.versions, *columns.bip143_hashes, columns.lock_times)
         (coins,) = self._of_inputs(self._coins)
         values = [coin.value for coin in coins]
         preimages = p2wpkh_preimages(
-            *(versions, bip143, points, self._key_hashes(), values, sequences, lock_times)
+            [_taken(column, payments) for column in transactions],
+            (points, self._key_hashes(), values, sequences),
         )
         signed = [signature[:-1] for signature in signatures]
         return list(zip(keys, signed, preimages, repeat(ECDSA_OF_PREIMAGE), strict=False))
@@ -186,11 +191,11 @@ def _all_have_some(ends: Sequence[int]) -> bool:
 
 
 def _created_coins(columns: P2wpkhColumns, height: Height) -> dict[OutPoint, Coin]:
-    points, first = [], 0
+    points, first, from_coinbase = [], 0, False
     for txid, end in zip(columns.txids, columns.output_ends, strict=True):
         points += [outpoint(txid, index) for index in range(end - first)]
         first = end
-    coins = map(Coin, columns.values, columns.scripts, repeat(height), repeat(False))
+    coins = map(Coin, columns.values, columns.scripts, repeat(height), repeat(from_coinbase))
     return dict(zip(points, coins, strict=False))
 
 

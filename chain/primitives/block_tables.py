@@ -27,7 +27,7 @@ _P2WPKH_ITEMS: Final = 2  # of a witness: signature and key
 
 @dataclass(frozen=True, slots=True)
 class P2wpkhColumns:
-    """The payments of a block, all transactions but the coinbase, field by field.
+    """The payments of a block, all transactions except the coinbase, field by field.
 
     Each has witnesses, each input two witness items and no script, and each output pays to P2WPKH;
     whether the coins spent are P2WPKH is not known here.
@@ -136,14 +136,14 @@ class BlockTables:
         return tuple(read)
 
     def p2wpkh_columns(self) -> P2wpkhColumns | None:
-        """Return the columns of all but the first, or None: some are different, or there are none.
+        """Return the columns of all except the first; None without any, or if some are different.
 
         Every column is made without a loop in Python, or by a short one.
         """
-        if self.count == 1:
+        inputs, outputs, items = self._first_ends()
+        if self.count == 1 or outputs * OUTPUT.size == len(self.outputs):
             return None
         data, step = self.data, _P2WPKH_ITEMS
-        inputs, outputs, items = self._first_ends()
         payments = TRANSACTION.iter_unpack(self.transactions[TRANSACTION.size :])
         starts, ends, base_sizes, versions, lock_times, *more = zip(*payments, strict=True)
         input_ends, output_ends, _, _, witnesses, others, txids, wtxids, *bip143 = more

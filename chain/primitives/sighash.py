@@ -4,11 +4,11 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import repeat
-from typing import Final
+from typing import Any, Final
 
 from chain.primitives.encoding import with_size
 from chain.primitives.hashes import sha256, sha256d
-from chain.primitives.numbers import NULL_HASH, Amount, Hash32, OutPoint
+from chain.primitives.numbers import NULL_HASH, Amount, Hash32
 from chain.primitives.transaction import Transaction
 
 SIGHASH_DEFAULT: Final = 0  # BIP341: as ALL, by a signature without hash type
@@ -28,18 +28,17 @@ _hash_sequences = lru_cache(maxsize=_SEQUENCES_KEPT)(sha256d)
 
 
 def p2wpkh_preimages(
-    versions: Iterable[int],
-    bip143_hashes: Sequence[Iterable[Hash32]],  # hashPrevouts, hashSequence, hashOutputs
-    points: Iterable[OutPoint],
-    key_hashes: Iterable[bytes],
-    values: Iterable[Amount],
-    sequences: Iterable[int],
-    lock_times: Iterable[int],
+    transactions: Sequence[Iterable[Any]], inputs: Sequence[Iterable[Any]]
 ) -> Iterator[bytes]:
-    """Yield SignatureHasher.p2wpkh_preimage of many inputs, given field by field, of SIGHASH_ALL."""
-    prevouts, sequences_hashes, outputs = bip143_hashes
-    start, end = repeat(_SCRIPT_START), repeat(_SCRIPT_END)
-    code = start, key_hashes, end
+    """Yield SignatureHasher.p2wpkh_preimage of many inputs, all with SIGHASH_ALL.
+
+    Both are columns with one item for each input. `transactions` are the versions, BIP143's
+    hashPrevouts, hashSequence and hashOutputs, and the lock times; `inputs` are the outpoints, the
+    key hashes, the values, and the sequences.
+    """
+    versions, prevouts, sequences_hashes, outputs, lock_times = transactions
+    points, key_hashes, values, sequences = inputs
+    code = repeat(_SCRIPT_START), key_hashes, repeat(_SCRIPT_END)
     last = values, sequences, outputs, lock_times, repeat(SIGHASH_ALL)
     return map(_pack, versions, prevouts, sequences_hashes, points, *code, *last)
 
