@@ -142,7 +142,9 @@ def insert_values(
     """Insert rows, thousands per statement: `into` is `INSERT INTO table (columns)`.
 
     Each of `buckets` is a flat list of the values of whole rows. This is a third faster than
-    `write_rows`, and a running statement does not hold Python's lock.
+    `write_rows`, and a running statement does not hold Python's lock. After an error, some of a
+    statement's rows may be in the transaction, which the caller has to roll back: to undo half a
+    statement, SQLite would first copy each page that it changes to a file (OR FAIL spares that).
     """
     if connection.dialect.name == "postgresql":
         postgresql.insert_values(connection, into, columns, chain.from_iterable(buckets))
@@ -156,7 +158,8 @@ def insert_values(
         rest += values
         whole = len(rest) - len(rest) % step
         if whole and not many:  # built only if needed: it has thousands of placeholders
-            many = f"{into} VALUES {', '.join([marks] * at_once)}"
+            failing = into.replace("INSERT", "INSERT OR FAIL", 1)
+            many = f"{failing} VALUES {', '.join([marks] * at_once)}"
         for start in range(0, whole, step):
             connection.exec_driver_sql(many, tuple(rest[start : start + step]))
         del rest[:whole]
