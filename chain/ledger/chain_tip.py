@@ -216,7 +216,7 @@ def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:
     if columns is not None:
         txids = {block.coinbase.txid, *columns.txids}
         return [point for point in columns.points if point[:32] not in txids]
-    own = {tx.txid for tx in block.transactions}
+    own = set(block.txids)
     return [
         txin.outpoint
         for tx in block.transactions[1:]

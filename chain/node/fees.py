@@ -33,7 +33,7 @@ def block_feerate_min(block: Block, pooled: Mapping[Hash32, PoolEntry]) -> int:
     """
     if block.weight < _FULL_WEIGHT:
         return 0
-    found = (pooled.get(transaction.txid) for transaction in block.transactions)
+    found = (pooled.get(txid) for txid in block.txids)
     rates = (e.mining_feerate for e in found if e is not None and e.modified_fee <= e.fee)
     return min(rates, default=0)
 

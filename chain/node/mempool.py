@@ -225,15 +225,15 @@ class Mempool:
 
     def _connect(self, block: Block, height: Height) -> list[Removal]:
         """Remove the transactions that a block confirms or conflicts with."""
-        found = ((tx.txid, self.pool.get(tx.txid)) for tx in block.transactions)
+        found = ((txid, self.pool.get(txid)) for txid in block.txids)
         confirmed = {txid: entry for txid, entry in found if entry is not None}
         removed = self._remove(confirmed, RemovalReason.CONFIRMED)
-        self.deltas.forget(tx.txid for tx in block.transactions)
+        self.deltas.forget(block.txids)
         for entry in confirmed.values():
             children = self.pool.children(entry.transaction) if entry.descendants.count > 1 else []
             for child in children:
                 child.coins = _confirmed_coins(child, entry.txid, height)
-        for transaction in block.transactions[1:]:
+        for transaction in block.transactions[1:] if self.pool.count else ():
             for txin in transaction.inputs:
                 spender = self.pool.spender(txin.outpoint)
                 if spender is not None:

@@ -102,7 +102,7 @@ class PoolStore:
         if not self._removed_ids:
             return
         for block in blocks:
-            for txid in self._removed_ids.intersection(tx.txid for tx in block.transactions):
+            for txid in self._removed_ids.intersection(block.txids):
                 self._note(Removed(txid, RemovalReason.CONFIRMED))
 
     def move(self, disconnected: Iterable[Hash32], connected: Iterable[Hash32]) -> None:

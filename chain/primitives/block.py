@@ -150,6 +150,13 @@ class Block:
         return len(self.transactions) if tables is None else tables.count
 
     @property
+    def txids(self) -> Sequence[Hash32]:
+        """The ids of the transactions; faster than to ask for these."""
+        if self._transactions is None and self._tables is not None:
+            return self._tables.txids()
+        return [transaction.txid for transaction in self.transactions]
+
+    @property
     def coinbase(self) -> Transaction:
         """The first transaction, which exists; faster than to ask for all of them."""
         if self._coinbase is None:
@@ -178,7 +185,7 @@ class Block:
     def merkle(self) -> tuple[Hash32, bool]:
         """The Merkle root of the txids, and whether the tree is mutated: see `merkle_root`."""
         if self._merkle is None:
-            self._merkle = merkle_root([tx.txid for tx in self.transactions])
+            self._merkle = merkle_root(self.txids)
         return self._merkle
 
     @property

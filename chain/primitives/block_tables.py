@@ -76,6 +76,10 @@ class BlockTables:
         """Return the size of all transactions without witnesses."""
         return sum([row[2] for row in TRANSACTION.iter_unpack(self.transactions)])
 
+    def txids(self) -> list[Hash32]:
+        """Return the ids of all transactions."""
+        return [row[11] for row in TRANSACTION.iter_unpack(self.transactions)]
+
     def first(self) -> Transaction:
         """Return the first transaction, in a block the coinbase."""
         inputs, outputs, items = self._first_ends()

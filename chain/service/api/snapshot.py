@@ -123,7 +123,7 @@ class NodeSnapshot:
 
     def find_in(self, entry: BlockTreeEntry, txid: Hash32) -> FoundTx | None:
         """Return a transaction of one stored block, of any branch."""
-        ids = [tx.txid for tx in self.block(entry).transactions]
+        ids = self.block(entry).txids
         if txid not in ids:
             return None
         position = ids.index(txid)

@@ -127,7 +127,7 @@ def block_txids(block_hash: str, api: Api) -> Response:
     """List the ids of a block's transactions."""
     with open_snapshot(api) as snapshot:
         entry = _stored(snapshot, block_hash)
-        ids = [id_text(tx.txid) for tx in snapshot.block(entry).transactions]
+        ids = [id_text(txid) for txid in snapshot.block(entry).txids]
         return json_reply(ids, CACHE_FINAL)
 
 

@@ -126,7 +126,7 @@ def merkle_proof(txid: str, api: Api) -> Response:
         if located is None:
             raise EsploraError(404, "Transaction not found or is unconfirmed")
         block = snapshot.block(snapshot.tip.ancestor(located.height))
-        ids = [tx.txid for tx in block.transactions]
+        ids = block.txids
         branch = merkle_branch(ids, located.position)
         proof = MerkleProof(
             block_height=located.height,
@@ -145,7 +145,7 @@ def merkleblock_proof(txid: str, api: Api) -> Response:
         if located is None:
             raise EsploraError(404, "Transaction not found or is unconfirmed")
         entry = snapshot.tip.ancestor(located.height)
-        ids = [tx.txid for tx in snapshot.block(entry).transactions]
+        ids = snapshot.block(entry).txids
         return text(encode_merkle_block(entry.header, ids, {wanted}).hex())
 
 

@@ -34,7 +34,7 @@ def gettxoutproof(snapshot: NodeSnapshot, txids: list[str], blockhash: str | Non
         missing = "Transaction not yet in block"
     if entry is None:
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, missing)
-    ids = [tx.txid for tx in snapshot.block(entry).transactions]
+    ids = snapshot.block(entry).txids
     if not wanted.issubset(ids):
         problem = "Not all transactions found in specified or retrieved block"
         raise RpcError(Code.INVALID_ADDRESS_OR_KEY, problem)
