@@ -1,7 +1,5 @@
 """Blocks read by compiled code: what Python reads, or nothing; and never a byte out of bounds."""
 
-import ctypes
-import mmap
 import os
 import threading
 
@@ -21,6 +19,7 @@ from chain.primitives.compiled_block import (
 from chain.primitives.encoding import DecodeError, compact_size
 from chain.primitives.numbers import NULL_HASH
 from chain.primitives.transaction import Transaction, TxIn, TxOut
+from tests.guarded_memory import GuardedMemory
 from tests.primitives.strategies import transactions
 
 HEADER = Header(1, NULL_HASH, NULL_HASH, 0, 0, 0)
@@ -38,31 +37,6 @@ bodies = st.lists(st.one_of(transactions, st.sampled_from(PAYMENTS)), min_size=1
 
 def encoded(transactions) -> bytes:
     return b"".join([transaction.raw for transaction in transactions])
-
-
-class GuardedMemory:
-    """Memory that ends where a forbidden page begins: a read or write behind it is a crash."""
-
-    def __init__(self):
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._maps = []
-
-    def __call__(self, content):
-        """Return zeros, so many of them; or a copy of bytes."""
-        size = content if isinstance(content, int) else len(content)
-        pages = -(-size // mmap.PAGESIZE)
-        area = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
-        self._maps.append(area)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(area))
-        forbidden = ctypes.c_void_p(start + pages * mmap.PAGESIZE)
-        assert self._libc.mprotect(forbidden, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
-        place = (ctypes.c_char * size).from_address(start + pages * mmap.PAGESIZE - size)
-        if not isinstance(content, int):
-            place.raw = content
-        return place
-
-    def free(self):
-        self._maps.clear()
 
 
 @pytest.fixture(scope="module", params=["this processor", "without SHA instructions"])

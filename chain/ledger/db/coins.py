@@ -1,8 +1,8 @@
 """The coin set: a table, with a cache of recently used coins in memory."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -11,6 +11,7 @@ from chain.consensus.coin import Coin
 from chain.ledger.db.engine import Types, delete_keys, table_order
 from chain.ledger.db.index.row_buffer import RowBuffer
 from chain.ledger.db.records import encode_coin
+from chain.ledger.db.row_sums import HashSum
 from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import Amount, Height, OutPoint
 
@@ -18,6 +19,7 @@ HOT_COINS_MAX: Final = 200_000  # in each of two generations of the cache
 HOT_COINS_BYTES: Final = 2 * HOT_COINS_MAX * 350  # memory of that many, as measured
 DIGEST_BYTES: Final = 32
 _HEIGHTS: Final = 1 << 31  # limits of `encode_coin`
+_COINS_AT_ONCE: Final = 1_024  # with what is encoded of them, they stay in the processor's cache
 _DIGEST_MODULUS: Final = 1 << 8 * DIGEST_BYTES
 
 SELECT_ALL_COINS: Final = "SELECT point, value, script, height, from_coinbase FROM coins"
@@ -39,7 +41,7 @@ class CoinSet:
 
     def after(self, removed: Mapping[OutPoint, Coin], added: Mapping[OutPoint, Coin]) -> "CoinSet":
         """Return the sums without `removed` and with `added`."""
-        digest = self.digest + _digest(added.items()) - _digest(removed.items())
+        digest = self.digest + _digest(added) - _digest(removed)
         value, script_bytes = self.value, self.script_bytes
         for coin in added.values():
             value, script_bytes = value + coin.value, script_bytes + len(coin.script)
@@ -49,11 +51,17 @@ class CoinSet:
         return CoinSet(digest % _DIGEST_MODULUS, count, value, script_bytes)
 
 
-def _digest(coins: Iterable[tuple[OutPoint, Coin]]) -> int:
-    number, sha256 = int.from_bytes, hashlib.sha256
-    return sum(
-        [number(sha256(point + encode_coin(coin)).digest(), "little") for point, coin in coins]
-    )
+def _digest(coins: Mapping[OutPoint, Coin]) -> int:
+    hashes = HashSum(len(coins))
+    for some in _parts(coins):
+        hashes.add([point + encode_coin(coin) for point, coin in some])
+    return hashes.total()
+
+
+def _parts(coins: Mapping[OutPoint, Coin]) -> Iterator[list[tuple[OutPoint, Coin]]]:
+    items = iter(coins.items())
+    while some := list(islice(items, _COINS_AT_ONCE)):
+        yield some
 
 
 @dataclass(slots=True)
@@ -75,16 +83,18 @@ class CoinChanges:
         if delete_keys(connection, _DELETE, keys) != len(keys):
             raise DamagedError("spent coins are missing in the table of coins")
         rows = RowBuffer(_INSERT, _COLUMNS)
-        buckets, number, sha256 = rows.buckets, int.from_bytes, hashlib.sha256
-        digest, total, script_bytes = summed.digest, summed.value, summed.script_bytes
-        for point, coin in self.fresh.items():  # one pass, while they are in the cache
-            value, script = coin.value, coin.script
-            buckets[point[0]].extend((point, value, script, coin.height, int(coin.from_coinbase)))
-            total += value
-            script_bytes += len(script)
-            digest += number(sha256(point + encode_coin(coin)).digest(), "little")
+        buckets, hashes = rows.buckets, HashSum(len(self.fresh))
+        total, script_bytes = summed.value, summed.script_bytes
+        for some in _parts(self.fresh):
+            for point, coin in some:
+                value, script = coin.value, coin.script
+                buckets[point[0]] += (point, value, script, coin.height, int(coin.from_coinbase))
+                total += value
+                script_bytes += len(script)
+            hashes.add([point + encode_coin(coin) for point, coin in some])
         rows.insert(connection)
         count = summed.count + len(self.fresh)
+        digest = summed.digest + hashes.total()
         return CoinSet(digest, count, total, script_bytes).after(self.spent, {})
 
 

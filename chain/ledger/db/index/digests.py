@@ -11,28 +11,22 @@ they do not protect against someone who writes to the file.
 
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from chain.ledger.db import row_sums
 from chain.ledger.db.engine import read_keys, read_rows, write_rows
-from chain.ledger.db.schema import SCRIPT_KEY_BYTES
+from chain.ledger.db.row_sums import MODULUS
 from chain.ledger.errors import DamagedError
 
-MODULUS: Final = (1 << 61) - 1
 DIGEST_ROWS: Final = 256  # rows of the table for each index, by the first byte of the key
 LANES: Final = 64  # digests in each row, by the next six bits
 _LAYOUT: Final = struct.Struct(f"<{LANES}Q")
 _ZEROS: Final = bytes(_LAYOUT.size)
 _KEY_BYTES_MIN: Final = 2
-_BUCKET_BITS: Final = 14
-_TXID_SHIFT: Final = 8 * 32 - _BUCKET_BITS  # from a key, as a big-endian number, to its bucket's
-_SCRIPT_KEY_SHIFT: Final = 8 * SCRIPT_KEY_BYTES - _BUCKET_BITS
-_NUMBER: Final = 0x0D1B_54A3_2D19_2ED0  # any factors work that are not small
-_SLOT: Final = 0x1CEB_9FE1_A85E_C53A
-_VALUE: Final = 0x0B67_9C6E_B94D_049B
 
 _INSERT: Final = "INSERT INTO index_digests (kind, shelf, digests) VALUES (?, ?, ?)"
 _UPDATE: Final = "UPDATE index_digests SET digests = ? WHERE kind = ? AND shelf = ?"
@@ -72,12 +66,6 @@ def transaction_digest(txid: bytes) -> int:
     return int.from_bytes(txid, "big")
 
 
-def history_digest(key: bytes, count: int, numbers: int, slots: int, values: int) -> int:
-    """Return what `count` rows of one script add, from their sums, before reduction."""
-    fields = count + _NUMBER * numbers + _SLOT * slots + _VALUE * values
-    return int.from_bytes(key, "big") * fields
-
-
 class DigestChanges:
     """The changes of digests by rows that are written or deleted."""
 
@@ -90,25 +78,13 @@ class DigestChanges:
             raise DamagedError("an index has a truncated key")
         self._sums[kind][bucket_of(key)] += digest
 
-    def add_transactions(self, txids: Iterable[bytes]) -> None:
+    def add_transactions(self, txids: Sequence[bytes]) -> None:
         """Add rows of `transactions`."""
-        sums, integer, shift = self._sums[Kind.TRANSACTIONS], int.from_bytes, _TXID_SHIFT
-        for txid in txids:
-            number = integer(txid, "big")
-            sums[number >> shift] += number
+        row_sums.add_txids(self._sums[Kind.TRANSACTIONS], txids)
 
-    def add_history(self, flat_lists: Iterable[Sequence[Any]]) -> None:
-        """Add rows of `history`, given as a flat list: script, number, slot, value, point, ...
-
-        Faster if each list has the rows of a few buckets, which stay in the processor's cache.
-        """
-        sums, integer, shift = self._sums[Kind.HISTORY], int.from_bytes, _SCRIPT_KEY_SHIFT
-        for flat in flat_lists:
-            values = iter(flat)
-            rows = zip(values, values, values, values, values, strict=True)
-            for script, number, slot, value, _ in rows:  # inlined: three per transaction
-                key = integer(script, "big")
-                sums[key >> shift] += key * (1 + _NUMBER * number + _SLOT * slot + _VALUE * value)
+    def add_history(self, flat_lists: Collection[Sequence[Any]]) -> None:
+        """Add rows of `history`, given as flat lists: script, number, slot, value, point, ..."""
+        row_sums.add_history(self._sums[Kind.HISTORY], flat_lists)
 
     def write(self, connection: Connection, sign: int = 1) -> None:
         """Add these changes to the table, or with -1 subtract them. Raises DamagedError."""

@@ -12,13 +12,12 @@ from sqlalchemy import Connection
 
 from chain.ledger.db.engine import read_rows
 from chain.ledger.db.index.digests import (
-    MODULUS,
     Kind,
     bucket_bounds,
     bucket_of,
-    history_digest,
     read_digest,
 )
+from chain.ledger.db.row_sums import MODULUS, history_digest
 from chain.ledger.db.schema import SCRIPT_KEY_BYTES
 from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import OutPoint

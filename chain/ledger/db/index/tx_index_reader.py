@@ -15,7 +15,6 @@ from chain.ledger.db.archive import read_block
 from chain.ledger.db.best_chain_reader import BestChain
 from chain.ledger.db.engine import read_keys, read_rows
 from chain.ledger.db.index.digests import (
-    MODULUS,
     Kind,
     bucket_bounds,
     bucket_of,
@@ -24,6 +23,7 @@ from chain.ledger.db.index.digests import (
 )
 from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import transaction_checksum
+from chain.ledger.db.row_sums import MODULUS
 from chain.ledger.db.schema import POSITION_BITS, transaction_number
 from chain.ledger.errors import DamagedError
 from chain.primitives.block import HEADER_BYTES
