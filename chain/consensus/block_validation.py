@@ -75,11 +75,13 @@ def check_block_body(block: Block, params: Params) -> None:
     columns = block.p2wpkh_columns
     is_usual = columns is not None and p2wpkh_block.has_right_form(columns, params)
     transactions = (block.coinbase,) if is_usual else block.transactions
+    sigops = columns.sigops if columns is not None and is_usual else 0
     if any(tx.is_coinbase for tx in transactions[1:]):
         raise InvalidError(Reason.COINBASE_MULTIPLE)
     for transaction in transactions:
         check_transaction(transaction, params)
-    if sum([tx.sigops for tx in transactions]) * WITNESS_SCALE > BLOCK_SIGOPS_COST_MAX:
+    sigops += sum([tx.sigops for tx in transactions])
+    if sigops * WITNESS_SCALE > BLOCK_SIGOPS_COST_MAX:
         raise InvalidError(Reason.BLOCK_SIGOPS)
 
 

@@ -1,4 +1,4 @@
-"""Rules for a block whose payments are all of P2WPKH's usual form, applied to columns.
+"""Rules for a block whose payments all spend P2WPKH in its usual form, applied to columns.
 
 The same rules as in block_validation, which applies them to one transaction after the other: here
 each is a few passes over all payments of a block, which is twice as fast in Python. Nothing is
@@ -29,6 +29,7 @@ from chain.primitives.numbers import (
     outpoint,
     outpoint_txid,
 )
+from chain.primitives.script import is_unspendable
 from chain.primitives.sighash import SIGHASH_ALL, p2wpkh_preimages
 from chain.primitives.signature_batch import ECDSA_OF_PREIMAGE, Record
 from chain.primitives.transaction import LOCK_TIME_THRESHOLD, SEQUENCE_LOCK_OFF, WITNESS_SCALE
@@ -92,7 +93,7 @@ def connect_payments(
     removed = dict(zip(columns.points, spent, strict=True))
     for point in created.keys() & removed.keys():  # spent in the block itself
         del created[point], removed[point]
-    sigops_cost = len(columns.points)  # one each
+    sigops_cost = columns.sigops * WITNESS_SCALE + len(columns.points)  # one for each input
     by_payment = _by_payment(columns, spent)
     return PaymentEffects(by_payment, removed, created, fees, sigops_cost, checks)
 
@@ -196,7 +197,12 @@ def _created_coins(columns: P2wpkhColumns, height: Height) -> dict[OutPoint, Coi
         points += [outpoint(txid, index) for index in range(end - first)]
         first = end
     coins = map(Coin, columns.values, columns.scripts, repeat(height), repeat(from_coinbase))
-    return dict(zip(points, coins, strict=False))
+    created = dict(zip(points, coins, strict=False))
+    if not columns.are_all_p2wpkh:
+        for point, script in zip(points, columns.scripts, strict=True):
+            if is_unspendable(script):
+                del created[point]
+    return created
 
 
 def _find_coins(

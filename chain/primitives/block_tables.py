@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chain.primitives.numbers import Amount, Hash32, OutPoint
+from chain.primitives.script import count_sigops, is_p2wpkh
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 # A transaction: start, end and size without witnesses; version and lock time; the ends of its
@@ -29,8 +30,7 @@ _P2WPKH_ITEMS: Final = 2  # of a witness: signature and key
 class P2wpkhColumns:
     """The payments of a block, all transactions except the coinbase, field by field.
 
-    Each has witnesses, each input two witness items and no script, and each output pays to P2WPKH;
-    whether the coins spent are P2WPKH is not known here.
+    Each input has two witness items and no script; whether it spends P2WPKH is not known here.
     """
 
     starts: Sequence[int]  # of each payment in the raw block
@@ -50,6 +50,8 @@ class P2wpkhColumns:
     values: Sequence[Amount]  # of each output
     scripts: Sequence[bytes]
     script_hashes: Sequence[Hash32]  # SHA-256
+    are_all_p2wpkh: bool  # the outputs' scripts
+    sigops: int  # signature operations in them (Bitcoin: GetLegacySigOpCount)
 
     @property
     def has_one_input_each(self) -> bool:
@@ -151,14 +153,18 @@ class BlockTables:
         payments = TRANSACTION.iter_unpack(self.transactions[TRANSACTION.size :])
         starts, ends, base_sizes, versions, lock_times, *more = zip(*payments, strict=True)
         input_ends, output_ends, _, _, witnesses, others, txids, wtxids, *bip143 = more
-        if any(others) or not all(witnesses):
+        if not all(witnesses):
             return None
         input_rows = INPUT.iter_unpack(self.inputs[inputs * INPUT.size :])
-        points, sequences, _, _, items_ends = zip(*input_rows, strict=True)
+        points, sequences, sig_starts, sig_ends, items_ends = zip(*input_rows, strict=True)
+        if sig_starts != sig_ends:
+            return None
         if items_ends != tuple(range(items + step, items + step * len(points) + 1, step)):
             return None
         output_rows = OUTPUT.iter_unpack(self.outputs[outputs * OUTPUT.size :])
         values, script_starts, script_ends, script_hashes = zip(*output_rows, strict=True)
+        scripts = [data[at:end] for at, end in zip(script_starts, script_ends, strict=True)]
+        rest = [script for script in scripts if not is_p2wpkh(script)] if any(others) else []
         item_rows = ITEM.iter_unpack(self.items[items * ITEM.size :])
         witness = [data[at:end] for at, end in item_rows]
         return P2wpkhColumns(
@@ -177,8 +183,10 @@ class BlockTables:
             signatures=witness[::step],
             keys=witness[1::step],
             values=values,
-            scripts=[data[at:end] for at, end in zip(script_starts, script_ends, strict=True)],
+            scripts=scripts,
             script_hashes=script_hashes,
+            are_all_p2wpkh=not rest,
+            sigops=sum(map(count_sigops, rest)),
         )
 
     def _first_ends(self) -> tuple[int, int, int]:

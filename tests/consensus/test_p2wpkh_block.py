@@ -271,12 +271,33 @@ def test_a_spend_of_the_coinbase_beside_it_is_refused_both_ways():
     refused_both_ways(in_columns([spend([(outpoint(first.txid, 0), coin)], [pay(1)])]))
 
 
-def test_other_scripts_are_for_the_other_way():
-    assert not is_usual(in_columns([payment(1, TxOut(0, op_return(b"x")), pay(1)), payment(3)]))
+def test_outputs_may_be_of_any_kind():
+    p2pkh = b"\x76\xa9\x14" + bytes(20) + b"\x88\xac"
+    kinds = [op_return(b"x"), p2pkh, b"", b"\x51" * 10_000, b"\x51" * 10_001, bytes(22)]
+    odd = payment(1, *[TxOut(number, script) for number, script in enumerate(kinds)])
+    block = in_columns([payment(3), odd, payment(5)])
+    found = compare(block)
+    assert found.was_usual
+    created = [coin.script for coin in found.connected[2].values()]
+    assert [script in created for script in kinds] == [False, True, True, True, False, True]
+    assert block.p2wpkh_columns.sigops == 1
+
+
+def test_coins_of_another_kind_are_for_the_other_way():
     zeros = replace(COINS[POINTS[1]], script=b"\x00\x14" + bytes(20))
     refused_both_ways(in_columns([payment(1)]), coins=COINS | {POINTS[1]: zeros})
     p2wsh = replace(COINS[POINTS[1]], script=b"\x00\x20" + bytes(32))
     refused_both_ways(in_columns([payment(1)]), coins=COINS | {POINTS[1]: p2wsh})
+    anyone = replace(COINS[POINTS[1]], script=b"\x53")  # a true number; the witness is not run
+    refused_both_ways(in_columns([payment(1)]), coins=COINS | {POINTS[1]: anyone})
+
+
+def test_an_input_with_a_script_is_for_the_other_way():
+    made = payment(1)
+    scripted = Transaction(2, [replace(made.inputs[0], script_sig=b"\x51")], made.outputs)
+    block = in_columns([payment(3), scripted])
+    assert block.p2wpkh_columns is None
+    refused_both_ways(block)
 
 
 def test_a_network_of_few_coins_looks_at_each_payment():
@@ -294,7 +315,17 @@ def test_the_limit_of_signature_operations_counts_each_input(monkeypatch):
     assert is_usual(block)
     monkeypatch.setattr(module, "BLOCK_SIGOPS_COST_MAX", 1)
     refused_both_ways(in_columns([payment(1), payment(3)]))
-    assert BLOCK_SIGOPS_COST_MAX > 2
+
+
+@pytest.mark.parametrize(("count", "is_valid"), [(19_999, True), (20_000, False)])
+def test_the_limit_of_signature_operations_counts_output_scripts(count, is_valid):
+    """Each costs four, and the two inputs one each."""
+    scripts = [b"\xac" * (count // 4)] * 3 + [b"\xac" * (count - count // 4 * 3)]
+    odd = payment(1, *[TxOut(1, script) for script in scripts])
+    found = compare(in_columns([odd, payment(3)]))
+    assert (found.error is None) is is_valid
+    assert found.was_usual is is_valid
+    assert BLOCK_SIGOPS_COST_MAX == 4 * 20_000
 
 
 def test_a_block_of_the_coinbase_only_has_no_columns():
@@ -319,8 +350,14 @@ def payment_lists(draw):
         points = draw(st.lists(st.sampled_from(sorted(coins)), min_size=1, max_size=2))
         total = sum(coins[point].value for point in points)
         amounts = st.integers(0, max(total // 3, 1)) if draw(st.booleans()) else st.just(1)
-        odd_outputs = [TxOut(1, op_return(b"")), pay(-1), pay(AMOUNT_MAX), pay(VALUE * 2)]
-        odd = draw(st.integers(0, 19)) == 0
+        odd_outputs = [
+            TxOut(1, op_return(b"")),
+            TxOut(1, b"\xac"),
+            pay(-1),
+            pay(AMOUNT_MAX),
+            pay(VALUE * 2),
+        ]
+        odd = draw(st.integers(0, 14)) == 0
         outputs = [
             draw(st.sampled_from(odd_outputs)) if odd else pay(draw(amounts), draw(keys))
             for _ in range(draw(st.sampled_from([1, 2, 2, 2, 3, 0])))

@@ -96,17 +96,20 @@ class IndexRows:
         rows = zip(numbers, columns.txids, columns.starts, sizes, checksums, strict=True)
         self.transactions += chain.from_iterable(rows)
         buckets, sha256, key_bytes = self.history.buckets, hashlib.sha256, SCRIPT_KEY_BYTES
+        count, is_checked = payments + len(columns.points), not columns.are_all_p2wpkh
         places = _places(first, columns.output_ends, 0)
-        for script_hash, (number, slot), value in zip(
-            columns.script_hashes, places, columns.values, strict=True
-        ):
+        outputs = zip(columns.scripts, columns.script_hashes, places, columns.values, strict=True)
+        for script, script_hash, (number, slot), value in outputs:
+            if is_checked and is_unspendable(script):
+                continue
             buckets[script_hash[0]] += (script_hash[:key_bytes], number, slot, value, None)
+            count += 1
         places = _places(first, columns.input_ends, 1)
         coins = chain.from_iterable(spent)
         for coin, (number, slot), point in zip(coins, places, columns.points, strict=True):
             key = sha256(coin.script).digest()[:key_bytes]
             buckets[key[0]] += (key, number, slot, coin.value, point)
-        self._count += payments + len(columns.values) + len(columns.points)
+        self._count += count
 
     def extend(self, following: "IndexRows") -> None:
         """Add the rows of the blocks that follow."""
