@@ -166,7 +166,7 @@ class Block:
 
     @property
     def p2wpkh_columns(self) -> P2wpkhColumns | None:
-        """The payments field by field; None if an input is not like P2WPKH's, or in small blocks."""
+        """The payments field by field; None if an input is unlike P2WPKH's, or in small blocks."""
         if self._has_columns and self._columns is None:
             assert self._tables is not None, "they are made from tables"
             self._columns = self._tables.p2wpkh_columns()
