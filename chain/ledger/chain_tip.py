@@ -86,6 +86,7 @@ class ChainTip:
         timing.verify_s += lap()
         rows = self._rows if deferred else IndexRows()  # a refused block leaves no rows
         rows.add(block, entry.height, connection.spent)  # while the threads verify
+        block.drop_columns()
         timing.connect_s += lap()
         if not deferred:
             verification.wait()

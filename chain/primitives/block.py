@@ -107,7 +107,7 @@ class Block:
         "_base_size",
         "_coinbase",
         "_columns",
-        "_has_columns",
+        "_may_have_columns",
         "_merkle",
         "_raw",
         "_tables",
@@ -129,7 +129,7 @@ class Block:
             self._transactions = tuple(transactions)
         self._coinbase: Transaction | None = None
         self._columns: P2wpkhColumns | None = None
-        self._has_columns = self._tables is not None  # as far as is known
+        self._may_have_columns = True  # as far as is known
         self._raw: bytes | None = None
         self._base_size = 0
         self._merkle: tuple[Hash32, bool] | None = None
@@ -138,10 +138,12 @@ class Block:
     @property
     def transactions(self) -> tuple[Transaction, ...]:
         """The transactions, the coinbase first."""
-        if self._transactions is None:
-            assert self._tables is not None, "one of the two is there"
-            self._transactions = self._tables.all()
-        return self._transactions
+        tables, made = self._tables, self._transactions  # in this order, for other threads
+        if made is None:
+            assert tables is not None, "one of the two is there"
+            made = self._transactions = tables.all()
+            self._tables = None  # both would take twice the memory
+        return made
 
     @property
     def transaction_count(self) -> int:
@@ -152,26 +154,34 @@ class Block:
     @property
     def txids(self) -> Sequence[Hash32]:
         """The ids of the transactions; faster than to ask for these."""
-        if self._transactions is None and self._tables is not None:
-            return self._tables.txids()
+        tables = self._tables
+        if tables is not None:
+            return tables.txids()
         return [transaction.txid for transaction in self.transactions]
 
     @property
     def coinbase(self) -> Transaction:
         """The first transaction, which exists; faster than to ask for all of them."""
         if self._coinbase is None:
-            tables, is_made = self._tables, self._transactions is not None
-            self._coinbase = self.transactions[0] if is_made or tables is None else tables.first()
+            tables = self._tables
+            self._coinbase = self.transactions[0] if tables is None else tables.first()
         return self._coinbase
 
     @property
     def p2wpkh_columns(self) -> P2wpkhColumns | None:
-        """The payments field by field; None if an input is unlike P2WPKH's, or in small blocks."""
-        if self._has_columns and self._columns is None:
-            assert self._tables is not None, "they are made from tables"
-            self._columns = self._tables.p2wpkh_columns()
-            self._has_columns = self._columns is not None
-        return self._columns
+        """The payments field by field; None if an input is unlike P2WPKH's.
+
+        None, too, in small blocks, and once somebody asked for the transactions.
+        """
+        columns, tables = self._columns, self._tables
+        if columns is None and tables is not None and self._may_have_columns:
+            columns = self._columns = tables.p2wpkh_columns()
+            self._may_have_columns = columns is not None
+        return columns
+
+    def drop_columns(self) -> None:
+        """Free the memory of the columns, which are made again if somebody asks for them."""
+        self._columns = None
 
     @property
     def raw(self) -> bytes:
