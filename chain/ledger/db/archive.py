@@ -177,8 +177,8 @@ class ArchiveRows:
     undo: dict[Hash32, bytes]
     pages: tuple[int, list[Page]] | None  # pages of headers, and the first one's number
 
-    def write(self, connection: Connection) -> None:
-        """Write them in the open transaction. Raises DamagedError."""
+    def write_headers(self, connection: Connection) -> None:
+        """Write the headers and their states in the open transaction. Raises DamagedError."""
         new = [
             (
                 *(number, entry.id, entry.header.encode(), entry.height, work_bytes(entry)),
@@ -190,12 +190,15 @@ class ArchiveRows:
         changed = [(int(status), sequence, key) for key, (status, sequence) in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
             raise DamagedError("known headers are missing in the table of headers")
+        if self.pages is not None:
+            write_pages(connection, *self.pages)
+
+    def write_bodies(self, connection: Connection) -> None:
+        """Write the blocks and their undo data, once their headers are written."""
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
         write_rows(connection, _INSERT_BLOCK, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
         write_rows(connection, _INSERT_UNDO, undo)
-        if self.pages is not None:
-            write_pages(connection, *self.pages)
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:

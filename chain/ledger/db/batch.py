@@ -35,12 +35,15 @@ class Batch:
     def write(self, connection: Connection) -> CoinSet:
         """Write everything in the open transaction; return the new sums of the coins.
 
+        Bodies come last: they fill SQLite's cache, which then has to write pages before the commit,
+        and for each that changes after that, SQLite reads the log again to correct its checksums.
         Raises DamagedError.
         """
-        self.archive.write(connection)
+        self.archive.write_headers(connection)
         write_rows(connection, _INSERT_CHAIN, self.heights)
         self.rows.insert(connection)
         summed = self.coins.write(connection, self.summed)
+        self.archive.write_bodies(connection)
         update_meta(connection, Meta(self.tip, summed))
         return summed
 
