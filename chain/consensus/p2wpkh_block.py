@@ -56,7 +56,7 @@ def has_right_form(columns: P2wpkhColumns, params: Params) -> bool:
         and max(columns.base_sizes) * WITNESS_SCALE <= BLOCK_WEIGHT_MAX
         and min(columns.values) >= 0
         and sum(columns.values) <= params.amount_max
-        and len(set(columns.points)) == len(columns.points)
+        and _are_distinct(columns.points)
         and NULL_OUTPOINT not in columns.points
     )
 
@@ -80,6 +80,8 @@ def connect_payments(
     columns = block.p2wpkh_columns
     if columns is None:
         return None
+    if not _are_distinct(columns.points):
+        return None  # first: a payment may come twice, but from here on each txid is another
     if max(columns.versions) >= 2 and min(columns.sequences) < SEQUENCE_LOCK_OFF:
         return None  # BIP68
     created = _created_coins(columns, height)
@@ -187,6 +189,10 @@ def _payment_of(columns: P2wpkhColumns, number: int) -> int:
     return bisect_right(columns.input_ends, number)
 
 
+def _are_distinct(points: Sequence[OutPoint]) -> bool:
+    return len(set(points)) == len(points)
+
+
 def _all_have_some(ends: Sequence[int]) -> bool:
     return ends[0] > 0 and all(map(lt, ends, ends[1:]))
 
@@ -208,14 +214,13 @@ def _created_coins(columns: P2wpkhColumns, height: Height) -> dict[OutPoint, Coi
 def _find_coins(
     columns: P2wpkhColumns, coins: CoinView, created: Mapping[OutPoint, Coin]
 ) -> list[Coin] | None:
-    """Return the coins that the inputs spend; None: one is missing, or spent twice."""
+    """Return the coins that the inputs, all of different coins, spend; None: one is missing."""
     points = columns.points
     own = created.keys() & points
     if own and not _are_in_order(columns, own):
         return None
     found = [created[point] if point in own else coins.get(point) for point in points]
-    is_valid = all(found) and len(set(points)) == len(points)
-    return cast("list[Coin]", found) if is_valid else None
+    return cast("list[Coin]", found) if all(found) else None
 
 
 def _are_in_order(columns: P2wpkhColumns, own: Container[OutPoint]) -> bool:

@@ -283,6 +283,16 @@ def test_outputs_may_be_of_any_kind():
     assert block.p2wpkh_columns.sigops == 1
 
 
+def test_a_payment_that_comes_twice_is_refused_both_ways():
+    """Between others, the Merkle tree is not mutated; an unspendable output creates no coin."""
+    for odd in (op_return(b"x"), b"\x51" * 10_001, b"\x51"):
+        twice = payment(1, TxOut(1, odd), pay(2))
+        for payments in ([twice, twice, payment(3)], [twice, payment(3), twice, payment(5)]):
+            block = in_columns(payments)
+            assert not block.merkle[1]
+            refused_both_ways(block)
+
+
 def test_coins_of_another_kind_are_for_the_other_way():
     zeros = replace(COINS[POINTS[1]], script=b"\x00\x14" + bytes(20))
     refused_both_ways(in_columns([payment(1)]), coins=COINS | {POINTS[1]: zeros})
