@@ -12,11 +12,12 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, repeat
 from operator import le, lt
-from typing import Any, Final, cast, overload
+from typing import Any, Final, overload
 
 from chain.consensus.coin import Coin, CoinView
+from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
-from chain.consensus.spend import SpendCheck, is_usual_p2wpkh
+from chain.consensus.spend import SpendCheck, first_error, is_usual_p2wpkh
 from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.primitives.block import Block
 from chain.primitives.block_tables import P2wpkhColumns
@@ -31,7 +32,7 @@ from chain.primitives.numbers import (
 )
 from chain.primitives.script import is_unspendable
 from chain.primitives.sighash import SIGHASH_ALL, p2wpkh_preimages
-from chain.primitives.signature_batch import ECDSA_OF_PREIMAGE, Record
+from chain.primitives.signature_batch import ECDSA_OF_PREIMAGE, Record, batch
 from chain.primitives.transaction import LOCK_TIME_THRESHOLD, SEQUENCE_LOCK_OFF, WITNESS_SCALE
 from chain.script.machine import ITEM_BYTES_MAX
 
@@ -177,6 +178,12 @@ def spend_records(checks: Sequence[SpendCheck]) -> list[Record]:
     return [(check.key, check.signature, check.message, check.kind) for check in checks]
 
 
+def verify_now(checks: Sequence[SpendCheck]) -> InvalidError | None:
+    """Return the error of the first spend that fails, or None, on this thread."""
+    first = batch(spend_records(checks))()
+    return None if first is None else first_error(checks[first:])
+
+
 def _taken(column: Sequence[Any], numbers: Sequence[int]) -> Sequence[Any]:
     """Return these items of a column; fast for neighbours."""
     if isinstance(numbers, range):  # with steps of 1
@@ -219,8 +226,13 @@ def _find_coins(
     own = created.keys() & points
     if own and not _are_in_order(columns, own):
         return None
-    found = [created[point] if point in own else coins.get(point) for point in points]
-    return cast("list[Coin]", found) if all(found) else None
+    found = []
+    for point in points:
+        coin = created[point] if point in own else coins.get(point)
+        if coin is None:
+            return None  # at once: to look for a coin that is missing takes long
+        found.append(coin)
+    return found
 
 
 def _are_in_order(columns: P2wpkhColumns, own: Container[OutPoint]) -> bool:

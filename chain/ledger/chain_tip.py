@@ -191,21 +191,26 @@ class ChainTip:
 class _PrefetchedCoins:
     """A CoinView for one block: its coins are looked up in one go, others in the coin store.
 
+    A coin that was missing then is not looked up again: thousands of queries would take a second.
+
     No coin of the coinbase is looked up, for none can exist. Its script begins with its height
     (BIP34, from block 1 on; check_block_context), and no height's encoding is the beginning of
     another one's: so coinbases of different heights differ, and genesis' creates no coin.
     """
 
     def __init__(self, block: Block, coins: CoinStore) -> None:
-        self._found = coins.find(_outpoints_of_earlier_blocks(block))
+        points = _outpoints_of_earlier_blocks(block)
+        self._found = coins.find(points)
+        are_all_found = len(self._found) == len(points)
+        self._missing = frozenset() if are_all_found else set(points) - self._found.keys()
         self._coins = coins
         self._coinbase_txid = block.coinbase.txid
 
     def get(self, point: OutPoint) -> Coin | None:
         coin = self._found.get(point)
-        if coin is None and not point.startswith(self._coinbase_txid):
-            return self._coins.get(point)
-        return coin
+        if coin is not None or point in self._missing or point.startswith(self._coinbase_txid):
+            return coin
+        return self._coins.get(point)
 
 
 def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:

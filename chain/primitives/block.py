@@ -166,7 +166,7 @@ class Block:
 
     @property
     def p2wpkh_columns(self) -> P2wpkhColumns | None:
-        """The payments field by field, if all inputs are as P2WPKH's; None for others or small blocks."""
+        """The payments field by field, if all inputs are as P2WPKH's; None in small blocks, too."""
         if self._has_columns and self._columns is None:
             assert self._tables is not None, "they are made from tables"
             self._columns = self._tables.p2wpkh_columns()

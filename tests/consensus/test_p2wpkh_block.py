@@ -14,9 +14,16 @@ from chain.consensus.block_validation import (
     connect_block,
 )
 from chain.consensus.coin import Coin
-from chain.consensus.errors import InvalidError
-from chain.consensus.p2wpkh_block import P2wpkhChecks, are_final, has_right_form, spend_records
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.p2wpkh_block import (
+    P2wpkhChecks,
+    are_final,
+    connect_payments,
+    has_right_form,
+    spend_records,
+)
 from chain.consensus.params import REGTEST
+from chain.consensus.spend import verify_checks
 from chain.consensus.subsidy import block_subsidy
 from chain.ledger.db.index.index_writer import index_rows
 from chain.primitives import block as block_module
@@ -201,7 +208,7 @@ def test_a_wrong_signature_is_found_by_its_check():
     assert connected.checks[-1].transaction == block.transactions[3]
     assert len(connected.checks[1:]) == 2
     with pytest.raises(InvalidError):
-        module.verify_checks(connected.checks)
+        verify_checks(connected.checks)
 
 
 def changed_witness(number: int, *witness: bytes) -> Transaction:
@@ -250,6 +257,42 @@ def test_an_empty_signature_fails_as_one_by_one():
 def test_payments_that_break_a_rule_are_refused_both_ways(payments):
     refused_both_ways(in_columns([*payments, payment(7)]))
     refused_both_ways(in_columns([payment(7), *payments]))
+
+
+class CountedCoins(dict):
+    """Coins, and how often one was asked for that does not exist."""
+
+    missed = 0
+
+    def get(self, point):
+        self.missed += point not in self
+        return super().get(point)
+
+
+def test_the_columns_ask_for_one_missing_coin_only():
+    """Each may take a query."""
+    coins = CountedCoins()
+    block = in_columns([payment(number) for number in (1, 3, 5, 7)])
+    assert connect_payments(block, HEIGHT, coins, REGTEST, frozenset()) is None
+    assert coins.missed == 1
+
+
+def test_signatures_of_a_block_that_fails_later_are_verified_together():
+    """Whatever makes a block invalid behind its scripts, one call verifies all of these.
+
+    The objects of single checks would each hold the coins of all inputs of a payment.
+    """
+    points = [POINTS[number] for number in (4, 7, 10, 13)]  # of one key
+    one = spend([(point, COINS[point]) for point in points], [pay(1)], key=KEYS[1])
+    block = in_columns([one, payment(3)], fees=10**9)
+    connecting = module._BlockConnection(block, PARENT, COINS, REGTEST, frozenset())
+    connecting.add_coinbase(block.coinbase)
+    assert connecting.add_usual_payments()
+    connecting.check_signatures()
+    assert block._transactions is None, "a single check would have asked for them"
+    refused_both_ways(block)
+    wrong = sign_input(payment(3), 0, 1, KEYS[0])
+    assert compare(in_columns([one, wrong], fees=10**9)).error[0] is Reason.SCRIPT
 
 
 def test_one_payment_may_not_be_paid_by_the_surplus_of_another():
