@@ -95,6 +95,7 @@ class ChainTip:
         self.archive.add_undo(entry.id, connection.spent)
         self._heights.append((entry.height, entry.id, block.transaction_count))
         self.tip = entry
+        block.release_columns()
         self.commits.moves.connected(block, partial(self.read, entry))
         timing.connect_s += lap()
         self.timer.connected(timing, entry)
@@ -122,6 +123,7 @@ class ChainTip:
         self.archive.delete_undo(entry.id)
         write_rows(self._connection, _DELETE, [(entry.height,)])
         self.tip = entry.parent
+        block.release_columns()
         self.commits.moves.disconnected(block, partial(self.read, entry))
         self.verified.clear()
         return block

@@ -167,11 +167,16 @@ class Block:
     @property
     def p2wpkh_columns(self) -> P2wpkhColumns | None:
         """The payments field by field, if all inputs are as P2WPKH's; None in small blocks, too."""
-        if self._has_columns and self._columns is None:
+        columns = self._columns  # another thread may release them meanwhile
+        if self._has_columns and columns is None:
             assert self._tables is not None, "they are made from tables"
-            self._columns = self._tables.p2wpkh_columns()
-            self._has_columns = self._columns is not None
-        return self._columns
+            self._columns = columns = self._tables.p2wpkh_columns()
+            self._has_columns = columns is not None
+        return columns
+
+    def release_columns(self) -> None:
+        """Free their memory, as much as the objects take; they are made again when asked for."""
+        self._columns = None
 
     @property
     def raw(self) -> bytes:
