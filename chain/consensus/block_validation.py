@@ -14,7 +14,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
 from chain.consensus.params import Params
-from chain.consensus.spend import SpendCheck, spend_checks, verify_checks
+from chain.consensus.spend import SpendCheck, spend_checks
 from chain.consensus.subsidy import block_subsidy
 from chain.consensus.transaction import (
     BLOCK_WEIGHT_MAX,
@@ -249,7 +249,9 @@ class _BlockConnection:
         Bitcoin verifies the scripts of a transaction before it checks the next one. Here the caller
         verifies them all at the end, so a block that fails earlier needs this.
         """
-        verify_checks(self.checks)
+        error = p2wpkh_block.verify_now(self.checks)
+        if error is not None:
+            raise error
 
     def _find(self, point: OutPoint) -> Coin | None:
         if point in self.removed:

@@ -86,7 +86,6 @@ class ChainTip:
         timing.verify_s += lap()
         rows = self._rows if deferred else IndexRows()  # a refused block leaves no rows
         rows.add(block, entry.height, connection.spent)  # while the threads verify
-        block.drop_columns()
         timing.connect_s += lap()
         if not deferred:
             verification.wait()
@@ -96,6 +95,7 @@ class ChainTip:
         self.archive.add_undo(entry.id, connection.spent)
         self._heights.append((entry.height, entry.id, block.transaction_count))
         self.tip = entry
+        block.release_columns()
         self.commits.moves.connected(block, partial(self.read, entry))
         timing.connect_s += lap()
         self.timer.connected(timing, entry)
@@ -123,6 +123,7 @@ class ChainTip:
         self.archive.delete_undo(entry.id)
         write_rows(self._connection, _DELETE, [(entry.height,)])
         self.tip = entry.parent
+        block.release_columns()
         self.commits.moves.disconnected(block, partial(self.read, entry))
         self.verified.clear()
         return block
@@ -192,21 +193,26 @@ class ChainTip:
 class _PrefetchedCoins:
     """A CoinView for one block: its coins are looked up in one go, others in the coin store.
 
+    A coin that was missing then is not looked up again: thousands of queries would take a second.
+
     No coin of the coinbase is looked up, for none can exist. Its script begins with its height
     (BIP34, from block 1 on; check_block_context), and no height's encoding is the beginning of
     another one's: so coinbases of different heights differ, and genesis' creates no coin.
     """
 
     def __init__(self, block: Block, coins: CoinStore) -> None:
-        self._found = coins.find(_outpoints_of_earlier_blocks(block))
+        points = _outpoints_of_earlier_blocks(block)
+        self._found = coins.find(points)
+        are_all_found = len(self._found) == len(points)
+        self._missing = frozenset() if are_all_found else set(points) - self._found.keys()
         self._coins = coins
         self._coinbase_txid = block.coinbase.txid
 
     def get(self, point: OutPoint) -> Coin | None:
         coin = self._found.get(point)
-        if coin is None and not point.startswith(self._coinbase_txid):
-            return self._coins.get(point)
-        return coin
+        if coin is not None or point in self._missing or point.startswith(self._coinbase_txid):
+            return coin
+        return self._coins.get(point)
 
 
 def _outpoints_of_earlier_blocks(block: Block) -> list[OutPoint]:

@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 from chain.consensus.errors import InvalidError
-from chain.consensus.p2wpkh_block import spend_records
+from chain.consensus.p2wpkh_block import spend_records, verify_now
 from chain.consensus.spend import SpendCheck, first_error
 from chain.primitives.recent import Recent
-from chain.primitives.signature_batch import Batch, batch
+from chain.primitives.signature_batch import batch
 
 VERIFIED_MAX: Final = 262_144  # about 100 bytes each; the newest half is certain to be there
 
@@ -47,7 +47,7 @@ class _Group:
 
     def start(self, pool: ThreadPoolExecutor | None) -> None:
         """Verify the checks on a thread of the pool; without one on this thread, now."""
-        verify = _batch_of(self.checks)
+        verify = batch(spend_records(self.checks))
         if pool is not None:
             self._verified = pool.submit(verify)
             return
@@ -141,16 +141,6 @@ class Verifier:
         """Stop the threads."""
         if self._pool is not None:
             self._pool.shutdown()
-
-
-def verify_now(checks: Sequence[SpendCheck]) -> InvalidError | None:
-    """Return the error of the first spend that fails, or None, on this thread."""
-    first = _batch_of(checks)()
-    return None if first is None else first_error(checks[first:])
-
-
-def _batch_of(checks: Sequence[SpendCheck]) -> Batch:
-    return batch(spend_records(checks))
 
 
 def lower_thread_priority() -> None:

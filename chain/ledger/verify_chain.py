@@ -19,12 +19,12 @@ from chain.consensus.block_validation import (
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
+from chain.consensus.p2wpkh_block import verify_now
 from chain.consensus.params import Params
 from chain.ledger.db.archive import Spent
 from chain.ledger.db.snapshot import LedgerSnapshot
 from chain.ledger.errors import DamagedError, LedgerError
 from chain.ledger.reader import Reader
-from chain.ledger.signature_verifier import verify_now
 from chain.ledger.tree import HeaderTree
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError

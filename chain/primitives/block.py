@@ -179,7 +179,7 @@ class Block:
             self._may_have_columns = columns is not None
         return columns
 
-    def drop_columns(self) -> None:
+    def release_columns(self) -> None:
         """Free the memory of the columns, which are made again if somebody asks for them."""
         self._columns = None
 

@@ -14,9 +14,16 @@ from chain.consensus.block_validation import (
     connect_block,
 )
 from chain.consensus.coin import Coin
-from chain.consensus.errors import InvalidError
-from chain.consensus.p2wpkh_block import P2wpkhChecks, are_final, has_right_form, spend_records
+from chain.consensus.errors import InvalidError, Reason
+from chain.consensus.p2wpkh_block import (
+    P2wpkhChecks,
+    are_final,
+    connect_payments,
+    has_right_form,
+    spend_records,
+)
 from chain.consensus.params import REGTEST
+from chain.consensus.spend import verify_checks
 from chain.consensus.subsidy import block_subsidy
 from chain.ledger.db.index.index_writer import index_rows
 from chain.primitives import block as block_module
@@ -122,12 +129,12 @@ def test_usual_payments_are_connected_in_columns():
 def test_a_block_keeps_its_transactions_or_what_they_are_made_from():
     block = in_columns([payment(1), payment(3)])
     columns, txids, coinbase = block.p2wpkh_columns, block.txids, block.coinbase
-    block.drop_columns()
+    block.release_columns()
     assert block.p2wpkh_columns == columns
     assert block.transactions[0] == coinbase
     assert block._tables is None
     assert block.p2wpkh_columns == columns
-    block.drop_columns()
+    block.release_columns()
     assert block.p2wpkh_columns is None
     assert (block.txids, block.transaction_count) == (txids, 3)
 
@@ -213,7 +220,7 @@ def test_a_wrong_signature_is_found_by_its_check():
     assert connected.checks[-1].transaction == block.transactions[3]
     assert len(connected.checks[1:]) == 2
     with pytest.raises(InvalidError):
-        module.verify_checks(connected.checks)
+        verify_checks(connected.checks)
 
 
 def changed_witness(number: int, *witness: bytes) -> Transaction:
@@ -264,6 +271,42 @@ def test_payments_that_break_a_rule_are_refused_both_ways(payments):
     refused_both_ways(in_columns([payment(7), *payments]))
 
 
+class CountedCoins(dict):
+    """Coins, and how often one was asked for that does not exist."""
+
+    missed = 0
+
+    def get(self, point):
+        self.missed += point not in self
+        return super().get(point)
+
+
+def test_the_columns_ask_for_one_missing_coin_only():
+    """Each may take a query."""
+    coins = CountedCoins()
+    block = in_columns([payment(number) for number in (1, 3, 5, 7)])
+    assert connect_payments(block, HEIGHT, coins, REGTEST, frozenset()) is None
+    assert coins.missed == 1
+
+
+def test_signatures_of_a_block_that_fails_later_are_verified_together():
+    """Whatever makes a block invalid behind its scripts, one call verifies all of these.
+
+    The objects of single checks would each hold the coins of all inputs of a payment.
+    """
+    points = [POINTS[number] for number in (4, 7, 10, 13)]  # of one key
+    one = spend([(point, COINS[point]) for point in points], [pay(1)], key=KEYS[1])
+    block = in_columns([one, payment(3)], fees=10**9)
+    connecting = module._BlockConnection(block, PARENT, COINS, REGTEST, frozenset())
+    connecting.add_coinbase(block.coinbase)
+    assert connecting.add_usual_payments()
+    connecting.check_signatures()
+    assert block._transactions is None, "a single check would have asked for them"
+    refused_both_ways(block)
+    wrong = sign_input(payment(3), 0, 1, KEYS[0])
+    assert compare(in_columns([one, wrong], fees=10**9)).error[0] is Reason.SCRIPT
+
+
 def test_one_payment_may_not_be_paid_by_the_surplus_of_another():
     rich = payment(1, pay(1))
     poor = payment(3, pay(VALUE + 4))
@@ -293,6 +336,16 @@ def test_outputs_may_be_of_any_kind():
     created = [coin.script for coin in found.connected[2].values()]
     assert [script in created for script in kinds] == [False, True, True, True, False, True]
     assert in_columns(block.transactions[1:]).p2wpkh_columns.sigops == 1
+
+
+def test_a_payment_that_comes_twice_is_refused_both_ways():
+    """Between others, the Merkle tree is not mutated; an unspendable output creates no coin."""
+    for odd in (op_return(b"x"), b"\x51" * 10_001, b"\x51"):
+        twice = payment(1, TxOut(1, odd), pay(2))
+        for payments in ([twice, twice, payment(3)], [twice, payment(3), twice, payment(5)]):
+            block = in_columns(payments)
+            assert not block.merkle[1]
+            refused_both_ways(block)
 
 
 def test_coins_of_another_kind_are_for_the_other_way():

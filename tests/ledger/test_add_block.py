@@ -10,6 +10,8 @@ from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
 from chain.ledger import tree as tree_module
+from chain.ledger.chain_tip import _PrefetchedCoins
+from chain.ledger.db.coins import CoinSet, CoinStore
 from chain.ledger.ledger import Ledger
 from chain.primitives.block import Block
 from chain.primitives.transaction import Transaction
@@ -176,6 +178,25 @@ def test_a_block_that_spends_what_is_not_there_is_condemned(ledger):
         assert refusal(ledger, block) is reason
         assert refusal(ledger, block) is Reason.KNOWN_INVALID
     assert ledger.add_block(chain.add(), NOW).is_new
+
+
+def test_a_missing_coin_is_looked_up_once():
+    """Thousands of queries for one block would take long."""
+    queries = []
+
+    def no_rows(statement, points, types):
+        queries.append(points)
+        return []
+
+    chain = mature_chain()
+    point, coin = chain.coinbase_coin(1)
+    block = block_on(chain.tip, [spend([(point, coin)], [pay(1)])])
+    coins = _PrefetchedCoins(block, CoinStore(no_rows, CoinSet()))
+    assert coins.get(point) is None
+    assert queries == [[point]]
+    other = output_of(block.transactions[1])
+    assert coins.get(other) is None
+    assert queries == [[point], [other]]
 
 
 def test_coins_are_those_of_a_plain_reading(ledger):

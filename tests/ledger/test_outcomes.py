@@ -6,6 +6,9 @@ import pytest
 
 from chain.ledger import outcomes as moved_module
 from chain.ledger.outcomes import MovedBlocks
+from chain.primitives import block as block_module
+from chain.primitives import compiled_block
+from chain.primitives.block import decode_block
 from tests.ledger.chains import NOW, feed, grow_busy, mature_chain, memory_ledger
 
 
@@ -51,6 +54,22 @@ def test_blocks_over_the_limit_are_read_when_they_are_asked_for(branches, monkey
     assert list(moved) == blocks[:3]
     assert list(moved) == blocks[:3]
     assert read == [blocks[2], blocks[2]], "and not kept"
+
+
+def test_blocks_that_moved_hold_no_columns(branches, monkeypatch):
+    """Beside their objects, they would take twice the memory that HELD_BYTES_MAX allows for."""
+    if compiled_block._reader_or_none() is None:
+        pytest.skip("no compiled code on this machine")
+    monkeypatch.setattr(block_module, "_COMPILED_MIN", 1)
+    old, new = ([decode_block(block.raw) for block in chain.blocks] for chain in branches)
+    assert old[-1].p2wpkh_columns is not None
+    ledger = memory_ledger()
+    feed(ledger, [*old, *new[101:-1]])
+    added = ledger.add_block(new[-1], NOW)
+    moved = [*added.connected, *added.disconnected]
+    assert len(moved) == 13
+    assert [block._columns for block in moved] == [None] * 13
+    ledger.close()
 
 
 def test_two_runs_of_blocks_are_one(branches):

@@ -6,9 +6,9 @@ import pytest
 
 from chain.consensus.block_validation import connect_block
 from chain.consensus.errors import Reason
+from chain.consensus.p2wpkh_block import verify_now
 from chain.consensus.params import REGTEST
 from chain.ledger.ledger import Ledger
-from chain.ledger.signature_verifier import verify_now
 from chain.primitives.numbers import Amount
 from chain.primitives.script import push
 from chain.primitives.transaction import TxOut, decode_transaction
