@@ -78,6 +78,12 @@ class BestChain:
             )
         return found
 
+    def confirms(self, height: int, block_id: bytes, known_height: int, raw: bytes) -> bool:
+        """Return whether a row of a block at `height` is right; `raw` are its header's bytes."""
+        if height <= self.tip_height and height not in self._ids:
+            self._keep(height, block_id, known_height, raw)
+        return self._ids.get(height) == block_id
+
     def _heights(self, table: str, block_id: Hash32) -> list[tuple[int]]:
         query = f"SELECT height FROM {table} WHERE id = ?"  # noqa: S608 - a name of ours
         return read_rows(self._connection, query, (block_id,), (int,))

@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from chain.consensus.coin import Coin
@@ -29,6 +29,7 @@ _pack_index: Final = struct.Struct("<I").pack
 _ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
 _sha256: Final = hashlib.sha256
 _pack_entry: Final = _ENTRY.pack
+_read_entry: Final = _ENTRY.unpack_from
 _pack: Final = _FIXED.pack
 _SHORT: Final = struct.Struct("<qIB")  # with a one-byte size, of a script up to 252 bytes
 _pack_short: Final = _SHORT.pack
@@ -70,27 +71,33 @@ def decode_spent(data: bytes) -> tuple[tuple[Coin, ...], ...]:
     return tuple(_read_all(data))
 
 
-def decode_spent_at(block_id: Hash32, read: ReadPiece, index: int) -> tuple[Coin, ...]:
-    """Return one item of `decode_spent`'s result, proved by its checksum; nothing else is read.
+def decode_spent_at(
+    block_id: Hash32, read: ReadPiece, indexes: Iterable[int]
+) -> list[tuple[Coin, ...]]:
+    """Return some items of `decode_spent`'s result, each proved by its checksum.
 
-    `read` returns bytes of the data at an offset. Raises DecodeError: the item or its entry in the
-    table is damaged or missing.
+    `read` returns bytes of the data at an offset; nothing else is read. Raises DecodeError: an item
+    or its entry in the table is damaged or missing.
     """
     count, start = read_compact_size(read(0, _COUNT_BYTES_MAX), 0)
-    if not 0 <= index < count:
-        raise DecodeError("no such transaction")
-    before = _ENTRY.size if index else 0  # the coins start where those before end
-    entries = read(start + index * _ENTRY.size - before, before + _ENTRY.size)
-    if len(entries) != before + _ENTRY.size:
-        raise DecodeError("truncated inside the table")
-    first = _ENTRY.unpack_from(entries)[0] if before else 0
-    end, checksum = _ENTRY.unpack_from(entries, before)
-    part = read(start + count * _ENTRY.size + first, end - first)
-    if _spent_checksum(block_id, index, part) != checksum:
-        raise DecodeError("wrong checksum")
-    coins, at = _read_coins(part, 0)
-    check_end(part, at)
-    return coins
+    found = []
+    for index in indexes:
+        if not 0 <= index < count:
+            raise DecodeError("no such transaction")
+        # The coins start where those before end.
+        before, size = (_ENTRY.size, 2 * _ENTRY.size) if index else (0, _ENTRY.size)
+        entries = read(start + index * _ENTRY.size - before, size)
+        if len(entries) != size:
+            raise DecodeError("truncated inside the table")
+        first = _read_entry(entries)[0] if before else 0
+        end, checksum = _read_entry(entries, before)
+        part = read(start + count * _ENTRY.size + first, end - first)
+        if _spent_checksum(block_id, index, part) != checksum:
+            raise DecodeError("wrong checksum")
+        coins, at = _read_coins(part, 0)
+        check_end(part, at)
+        found.append(coins)
+    return found
 
 
 def block_checksum(raw: bytes) -> bytes:
@@ -122,6 +129,9 @@ def _read_all(data: bytes) -> Iterator[tuple[Coin, ...]]:
 
 
 def _read_coins(data: bytes, at: int) -> tuple[tuple[Coin, ...], int]:
+    if data[at : at + 1] == b"\x01":  # the usual case
+        coin, at = _read_coin(data, at + 1)
+        return (coin,), at
     inputs, at = read_compact_size(data, at)
     coins = []
     for _ in range(inputs):

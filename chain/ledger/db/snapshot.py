@@ -13,7 +13,7 @@ from chain.ledger.db.best_chain_reader import BestChain
 from chain.ledger.db.coins import COIN_TYPES, SELECT_COINS, coin_of_row
 from chain.ledger.db.engine import LOOKUP_KEYS_MAX, read_keys, read_rows
 from chain.ledger.db.index.script_index_reader import ScriptIndex
-from chain.ledger.db.index.tx_index_reader import TransactionIndex, TxLocation
+from chain.ledger.db.index.tx_index_reader import TransactionIndex, TxLocation, rows_in
 from chain.ledger.db.meta import read_coin_sums
 from chain.ledger.db.schema import POSITION_BITS, SCRIPT_KEY_BYTES, script_key, transaction_number
 from chain.ledger.errors import DamagedError
@@ -163,7 +163,7 @@ class LedgerSnapshot:
             places[located.block_id].append(located)
         transactions = self._index.read_all(places)
         positions = {key: [at.position for at in there] for key, there in places.items()}
-        spent = read_spent(self._connection, positions)
+        spent = read_spent(self._connection, positions, rows_in(places, "undo"))
         found = {
             key: map(ConfirmedTx, there, transactions[key], spent[key])
             for key, there in places.items()

@@ -7,13 +7,13 @@ the digest of its bucket (chain/ledger/db/index/digests.py).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from sqlalchemy import Connection
 
 from chain.ledger.db.archive import read_block
 from chain.ledger.db.best_chain_reader import BestChain
-from chain.ledger.db.engine import read_keys, read_rows
+from chain.ledger.db.engine import ROW_NUMBER, has_types, read_keys, read_rows, reading_driver
 from chain.ledger.db.index.digests import (
     MODULUS,
     Kind,
@@ -47,14 +47,28 @@ _COUNT_CHAIN: Final = (
     " WHERE height >= ? AND height <= ?"
 )
 
+# All that proves places, in one statement for SQLite: two trees have the number of a txid, and two
+# the height of a block. Several statements say what is wrong if they differ.
+_PLACES: Final = (
+    "SELECT t.number, t.txid, t.size, t.start, t.checksum,"  # noqa: S608 - names of ours
+    " (SELECT n.number FROM transactions n WHERE n.txid = t.txid),"
+    f" c.id, h.height, h.raw, b.{ROW_NUMBER}, u.{ROW_NUMBER}"
+    f" FROM transactions t JOIN chain c ON c.height = t.number >> {POSITION_BITS}"
+    " JOIN headers h ON h.id = c.id JOIN blocks b ON b.id = c.id JOIN undo u ON u.id = c.id"
+    " WHERE t.number IN"
+)
+_PLACES_TYPES: Final = (int, bytes, int, int, bytes, int, bytes, int, bytes, int, int)
+_POSITION_MASK: Final = (1 << POSITION_BITS) - 1
+
 _Row: TypeAlias = Sequence[Any]  # txid, size, start, checksum
+BlockRows: TypeAlias = tuple[int, int]  # the numbers of a block's rows in `blocks` and in `undo`
 
 
 @dataclass(slots=True, unsafe_hash=True)
 class TxLocation:
     """The location of a transaction in the best chain.
 
-    The last three are unproved until the transaction is read.
+    The last four are unproved until the transaction is read.
     """
 
     txid: Final[Hash32]
@@ -64,6 +78,19 @@ class TxLocation:
     size: Final[int] = field(compare=False)  # in bytes
     byte_offset: Final[int] = field(compare=False)  # in the block
     checksum: Final[bytes] = field(compare=False)  # of the wtxid
+    rows: Final[BlockRows | None] = field(compare=False, default=None)  # None: not known
+
+
+def rows_in(
+    places: Mapping[Hash32, Sequence[TxLocation]], table: Literal["blocks", "undo"]
+) -> dict[Hash32, int] | None:
+    """Return the numbers of the rows of blocks in a table, if they are known of all of them."""
+    found = {}
+    for key, (first, *_) in places.items():
+        if first.rows is None:
+            return None
+        found[key] = first.rows[table == "undo"]
+    return found
 
 
 class TransactionIndex:
@@ -80,16 +107,18 @@ class TransactionIndex:
             self._prove_absent(txid)
             return None
         [(_, number)] = rows
-        row = self._read_rows([number]).get(number)
-        if row is None or row[0] != txid:
+        [located] = self.at([number])
+        if located.txid != txid:
             raise DamagedError(f"the index of transactions is damaged at {id_text(txid)}")
-        [located] = self._located({number: row})
         return located
 
     def at(self, numbers: Sequence[int]) -> list[TxLocation]:
         """Return the transactions with these existing numbers."""
-        found = self._rows(numbers)
-        return self._located({number: found[number] for number in numbers})
+        places = self._places(numbers)
+        if places is None:
+            rows = self._rows(numbers)
+            return self._located({number: rows[number] for number in numbers})
+        return [places[number] for number in numbers]
 
     def txids(self, numbers: Sequence[int]) -> dict[int, Hash32]:
         """Return the txids of the transactions with these numbers, which exist."""
@@ -108,7 +137,8 @@ class TransactionIndex:
         def decode(key: Hash32, read: ReadPiece) -> list[Transaction]:
             return [_proved(at, read(at.byte_offset, at.size)) for at in places[key]]
 
-        found = read_values(self._connection, _RAW, list(places), decode)
+        rows = rows_in(places, "blocks")
+        found = read_values(self._connection, _RAW, list(places), decode, rows)
         for key in places:
             if key not in found:
                 raise DamagedError(f"block {id_text(key)} is missing")
@@ -139,6 +169,23 @@ class TransactionIndex:
             raise DamagedError(f"the index of transactions is damaged below height {last}")
         return int(rows)
 
+    def _places(self, numbers: Sequence[int]) -> dict[int, TxLocation] | None:
+        """Return the transactions with these numbers, as far as one statement proves them all."""
+        if reading_driver(self._connection) is None:
+            return None
+        rows = read_keys(self._connection, _PLACES, numbers)
+        found, confirms = {}, self._chain.confirms
+        if not has_types(rows, _PLACES_TYPES):
+            return None
+        for number, txid, size, start, checksum, same, block_id, known, raw, block, undo in rows:
+            height, position = number >> POSITION_BITS, number & _POSITION_MASK
+            if number != same or not confirms(height, block_id, known, raw):
+                return None
+            found[number] = TxLocation(
+                txid, block_id, Height(height), position, size, start, checksum, (block, undo)
+            )
+        return found if len(found) == len(set(numbers)) else None
+
     def _rows(self, numbers: Sequence[int]) -> dict[int, _Row]:
         """Return the rows of these numbers; two trees confirm the number of each txid."""
         found = self._read_rows(numbers)
@@ -157,7 +204,7 @@ class TransactionIndex:
         ids = self._chain.require(number >> POSITION_BITS for number in rows)
         found = []
         for number, (txid, *hints) in rows.items():
-            height, position = number >> POSITION_BITS, number & ((1 << POSITION_BITS) - 1)
+            height, position = number >> POSITION_BITS, number & _POSITION_MASK
             at = TxLocation(Hash32(txid), ids[height], Height(height), position, *hints)
             found.append(at)
         return found
@@ -180,7 +227,7 @@ class TransactionIndex:
 
 def place(number: int) -> str:
     """Return the place of a transaction as text for a message."""
-    return f"height {number >> POSITION_BITS}, position {number & ((1 << POSITION_BITS) - 1)}"
+    return f"height {number >> POSITION_BITS}, position {number & _POSITION_MASK}"
 
 
 def _proved(located: TxLocation, raw: bytes) -> Transaction:
