@@ -11,11 +11,12 @@ from chain.primitives.numbers import NULL_OUTPOINT
 from chain.primitives.script import op_return, p2pkh_script
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from chain.service.api.raw_tx_text import _written, raw_tx_text
-from chain.service.api.tx_text import script_texts, tx_text
+from chain.service.api.tx_text import confirmed_text, script_texts, tx_text
 from tests.api.test_tx_text import POINTS, SCRIPTS, TRANSACTIONS, UINT32, VALUES
 from tests.builders import ChainBuilder
 
 BLOCK = ChainBuilder(REGTEST).tip
+STATUS = confirmed_text(BLOCK.height, BLOCK.id, BLOCK.header.time)
 SIZES = st.one_of(st.integers(0, 80), st.sampled_from([252, 253, 254, 300]))
 LONG = SIZES.map(bytes)
 P2WPKH = b"\x00\x14" + bytes(range(20))
@@ -42,7 +43,7 @@ def usual(point: bytes = POINT, count: int = 1, *, items: int = 2, outputs: int 
 
 def check(tx: Transaction, coins: tuple[Coin, ...]) -> None:
     right = tx_text(tx, coins, BLOCK, REGTEST.address_prefixes)
-    assert raw_tx_text(tx.raw, tx.txid, coins, BLOCK, REGTEST.address_prefixes) == right
+    assert raw_tx_text(tx.raw, tx.txid, coins, STATUS, REGTEST.address_prefixes) == right
 
 
 @given(st.one_of(TRANSACTIONS, WITNESS_SPENDS), st.data())
@@ -90,4 +91,4 @@ def test_most_transactions_are_written_without_being_decoded():
     for tx in (usual(), usual(count=3), usual(items=1), usual(items=4), usual(outputs=30)):
         coins = (Coin(2**40, P2WPKH, 3, False),) * len(tx.inputs)
         right = tx_text(tx, coins, BLOCK, REGTEST.address_prefixes)
-        assert _written(tx.raw, tx.txid, coins, BLOCK, shown) == right
+        assert _written(tx.raw, tx.txid, coins, STATUS, shown) == right

@@ -7,11 +7,9 @@ text to that one.
 """
 
 import struct
-from collections.abc import Sequence
 from typing import Final
 
 from chain.consensus.coin import Coin
-from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.address import AddressPrefixes
 from chain.primitives.numbers import NULL_HASH, Hash32
 from chain.primitives.transaction import WITNESS_SCALE, decode_transaction
@@ -19,8 +17,7 @@ from chain.service.api.tx_text import (
     SHOWN_SCRIPT_BYTES_MAX,
     ScriptTexts,
     script_texts,
-    status_text,
-    tx_text,
+    tx_text_in,
 )
 
 _MARKER_AND_FLAG: Final = b"\x00\x01"  # BIP144
@@ -43,22 +40,23 @@ class _UnusualError(Exception):
 def raw_tx_text(
     raw: bytes,
     txid: Hash32,
-    coins: Sequence[Coin],
-    block: BlockTreeEntry,
+    coins: tuple[Coin, ...],
+    status: str,
     prefixes: AddressPrefixes,
 ) -> str:
-    """Return the JSON of a transaction in `block`, by its bytes and the coins that it spends.
+    """Return the JSON of a transaction by its bytes, the coins that it spends, and its status.
 
-    `raw` has been found to be a transaction with this txid; a coinbase spends no coins.
+    `raw` has been found to be a transaction with this txid; a coinbase spends no coins. The status
+    is JSON, too.
     """
     try:
-        return _written(raw, txid, coins, block, script_texts(prefixes))
+        return _written(raw, txid, coins, status, script_texts(prefixes))
     except (_UnusualError, IndexError, struct.error):
-        return tx_text(decode_transaction(raw), tuple(coins), block, prefixes)
+        return tx_text_in(status, decode_transaction(raw), coins, prefixes)
 
 
 def _written(  # noqa: PLR0915 - three functions would take a third longer
-    raw: bytes, txid: Hash32, coins: Sequence[Coin], block: BlockTreeEntry, shown: ScriptTexts
+    raw: bytes, txid: Hash32, coins: tuple[Coin, ...], status: str, shown: ScriptTexts
 ) -> str:
     """Return the JSON. Raises _UnusualError, IndexError, struct.error."""
     count = raw[_INPUTS_START - 1]
@@ -101,7 +99,7 @@ def _written(  # noqa: PLR0915 - three functions would take a third longer
     return (
         f'{{"txid":"{txid[::-1].hex()}","version":{version},"locktime":{lock_time},'
         f'"vin":[{vin[:-1]}],"vout":[{vout[:-1]}],"size":{size},'
-        f'"weight":{_BASE_SCALE * base_size + size},"fee":{fee},"status":{status_text(block)}}}'
+        f'"weight":{_BASE_SCALE * base_size + size},"fee":{fee},"status":{status}}}'
     )
 
 

@@ -12,12 +12,13 @@ from typing import Final, TypeAlias
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
 from chain.primitives.address import AddressPrefixes, script_address
-from chain.primitives.numbers import NULL_OUTPOINT, id_text, outpoint_index, outpoint_txid
+from chain.primitives.numbers import NULL_OUTPOINT, Hash32, id_text, outpoint_index, outpoint_txid
 from chain.primitives.script import script_kind, script_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 ScriptTexts: TypeAlias = "_lru_cache_wrapper[str]"  # what `script_texts` returns
 
+UNCONFIRMED: Final = '{"confirmed":false}'  # a status
 SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
 _SHOWN_SCRIPTS_MAX: Final = 8_192  # cached, about 4 MB: those of a page are often the same
 _NETWORKS_MAX: Final = 4  # in one process
@@ -33,6 +34,19 @@ def tx_text(
 
     `prefixes` are the network's for addresses.
     """
+    status = UNCONFIRMED
+    if block is not None:
+        status = confirmed_text(block.height, block.id, block.header.time)
+    return tx_text_in(status, tx, coins, prefixes)
+
+
+def tx_text_in(
+    status: str,
+    tx: Transaction,
+    coins: tuple[Coin | None, ...],
+    prefixes: AddressPrefixes,
+) -> str:
+    """Return the same with the JSON of its status."""
     shown = script_texts(prefixes)
     spent = coins or (None,) * len(tx.inputs)
     vin = ",".join([_input(txin, coin, shown) for txin, coin in zip(tx.inputs, spent, strict=True)])
@@ -40,7 +54,7 @@ def tx_text(
     return (
         f'{{"txid":"{id_text(tx.txid)}","version":{signed_version(tx.version)},'
         f'"locktime":{tx.lock_time},"vin":[{vin}],"vout":[{vout}],"size":{len(tx.raw)},'
-        f'"weight":{tx.weight},"fee":{fee_of(tx, coins)},"status":{status_text(block)}}}'
+        f'"weight":{tx.weight},"fee":{fee_of(tx, coins)},"status":{status}}}'
     )
 
 
@@ -75,13 +89,11 @@ def script_texts(prefixes: AddressPrefixes) -> ScriptTexts:
     return shown
 
 
-def status_text(block: BlockTreeEntry | None) -> str:
-    """Return the JSON of Esplora's status of a transaction in a block; None: it is in none."""
-    if block is None:
-        return '{"confirmed":false}'
+def confirmed_text(height: int, block_id: Hash32, time: int) -> str:
+    """Return the JSON of the status of a transaction in a block of the best chain."""
     return (
-        f'{{"confirmed":true,"block_height":{block.height},"block_hash":"{id_text(block.id)}",'
-        f'"block_time":{block.header.time}}}'
+        f'{{"confirmed":true,"block_height":{height},"block_hash":"{id_text(block_id)}",'
+        f'"block_time":{time}}}'
     )
 
 

@@ -77,6 +77,7 @@ class TxLocation:
     txid: Final[Hash32]
     block_id: Final[Hash32]
     height: Final[Height]
+    time: Final[int]  # in the block's header, unix seconds
     position: Final[int]  # 0 is the coinbase
     size: Final[int] = field(compare=False)  # in bytes
     byte_offset: Final[int] = field(compare=False)  # in the block
@@ -184,16 +185,15 @@ class TransactionIndex:
         if reading_driver(self._connection) is None:
             return None
         rows = read_keys(self._connection, _PLACES, numbers)
-        found, confirms = {}, self._chain.confirms
+        found, confirms, time_at = {}, self._chain.confirms, self._chain.time_at
         if not has_types(rows, _PLACES_TYPES):
             return None
         for number, txid, size, start, checksum, same, block_id, known, raw, block, undo in rows:
             height, position = number >> POSITION_BITS, number & _POSITION_MASK
             if number != same or not confirms(height, block_id, known, raw):
                 return None
-            found[number] = TxLocation(
-                txid, block_id, Height(height), position, size, start, checksum, (block, undo)
-            )
+            at = (Height(height), time_at(height), position, size, start, checksum, (block, undo))
+            found[number] = TxLocation(txid, block_id, *at)
         return found if len(found) == len(set(numbers)) else None
 
     def _rows(self, numbers: Sequence[int]) -> dict[int, _Row]:
@@ -215,7 +215,8 @@ class TransactionIndex:
         found = []
         for number, (txid, *hints) in rows.items():
             height, position = number >> POSITION_BITS, number & _POSITION_MASK
-            at = TxLocation(Hash32(txid), ids[height], Height(height), position, *hints)
+            time = self._chain.time_at(height)
+            at = TxLocation(Hash32(txid), ids[height], Height(height), time, position, *hints)
             found.append(at)
         return found
 

@@ -8,7 +8,13 @@ from typing import Any, Final, TypeAlias
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from chain.primitives.address import AddressError, address_script, shown_address_script
+from chain.ledger.reader import ConfirmedBytes
+from chain.primitives.address import (
+    AddressError,
+    AddressPrefixes,
+    address_script,
+    shown_address_script,
+)
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
 from chain.service.api.bounded_reads import read_bounded
@@ -31,7 +37,7 @@ from chain.service.api.queries.script_history import (
 )
 from chain.service.api.raw_tx_text import raw_tx_text
 from chain.service.api.snapshot import NodeSnapshot
-from chain.service.api.tx_text import tx_text
+from chain.service.api.tx_text import confirmed_text, tx_text
 
 UNSPENT_MAX: Final = 10_000
 UNSPENT_BYTES: Final = 100  # an output takes as long as decoding and rendering so many bytes
@@ -131,11 +137,13 @@ def _confirmed(
     snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
 ) -> list[str]:
     located = confirmed_history(snapshot, subject.script_hash, last_seen)
-    prefixes, block_of = snapshot.prefixes, snapshot.block_of
-    return [
-        raw_tx_text(one.raw, one.location.txid, one.coins, block_of(one.location), prefixes)
-        for one in snapshot.ledger.read_bytes(located)
-    ]
+    return [_text(one, snapshot.prefixes) for one in snapshot.ledger.read_bytes(located)]
+
+
+def _text(one: ConfirmedBytes, prefixes: AddressPrefixes) -> str:
+    at = one.location
+    status = confirmed_text(at.height, at.block_id, at.time)
+    return raw_tx_text(one.raw, at.txid, one.coins, status, prefixes)
 
 
 def _list(items: list[str]) -> str:
