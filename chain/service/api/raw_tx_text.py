@@ -76,7 +76,7 @@ def _written(  # noqa: PLR0915 - three functions would take a third longer
         fee -= value
     base_size, digits = at - len(_MARKER_AND_FLAG) + _LOCK_TIME_BYTES, raw.hex()
     inputs = _read_inputs(raw[_INPUTS_START:inputs_end])
-    for coin, (spent, index, size, sequence) in zip(coins, inputs, strict=True):
+    for coin, (spent, index, size, sequence) in zip(coins, inputs):  # noqa: B905 - as many
         script, value = coin.script, coin.value
         if size or spent == NULL_HASH or len(script) > SHOWN_SCRIPT_BYTES_MAX:
             raise _UnusualError
