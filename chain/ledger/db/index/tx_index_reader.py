@@ -90,11 +90,12 @@ Places: TypeAlias = Mapping[Hash32, Sequence[TxLocation]]  # by block, at least 
 
 def rows_in(places: Places, table: Literal["blocks", "undo"]) -> dict[Hash32, int] | None:
     """Return the numbers of the rows of blocks in a table, if they are known of all of them."""
-    found = {}
-    for key, (first, *_) in places.items():
-        if first.rows is None:
+    found, column = {}, 0 if table == "blocks" else 1
+    for key, there in places.items():
+        rows = there[0].rows
+        if rows is None:
             return None
-        found[key] = first.rows[table == "undo"]
+        found[key] = rows[column]
     return found
 
 
