@@ -283,10 +283,7 @@ def read_spent(
 
 def _spent_at(block_id: Hash32, read: ReadPiece, positions: Sequence[int]) -> Spent:
     try:
-        if 0 not in positions:
-            return tuple(decode_spent_at(block_id, read, [at - 1 for at in positions]))
-        spent = iter(decode_spent_at(block_id, read, [at - 1 for at in positions if at]))
-        return tuple(next(spent) if at else () for at in positions)
+        return tuple(decode_spent_at(block_id, read, positions))
     except DecodeError as error:
         problem = f"the undo data of block {id_text(block_id)} is damaged: {error}"
         raise DamagedError(problem) from error
