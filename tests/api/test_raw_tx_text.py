@@ -11,7 +11,7 @@ from chain.primitives.numbers import NULL_OUTPOINT
 from chain.primitives.script import op_return, p2pkh_script
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from chain.service.api.raw_tx_text import _written, raw_tx_text
-from chain.service.api.tx_text import confirmed_text, script_texts, tx_text
+from chain.service.api.tx_text import ScriptTexts, confirmed_text, script_texts, tx_text
 from tests.api.test_tx_text import POINTS, SCRIPTS, TRANSACTIONS, UINT32, VALUES
 from tests.builders import ChainBuilder
 
@@ -84,6 +84,22 @@ def test_transactions_at_the_limits_have_the_same_text(tx):
     for script in (P2WPKH, b"", b"\x51" * 43, bytes(300)):
         check(tx, (Coin(2**40, script, 3, False),) * len(tx.inputs))
     check(tx, ())
+
+
+@given(st.binary(min_size=20, max_size=20))
+def test_the_usual_script_has_the_text_of_any_other(key_hash):
+    texts = ScriptTexts(REGTEST.address_prefixes)
+    assert texts[b"\x00\x14" + key_hash] == texts._any(b"\x00\x14" + key_hash)
+
+
+def test_few_texts_of_scripts_are_kept_and_no_long_one():
+    texts = ScriptTexts(REGTEST.address_prefixes)
+    for number in range(10_000):
+        texts[b"\x00\x14" + number.to_bytes(20, "big")]
+        assert len(texts) <= 8_192
+    kept = len(texts)
+    assert texts[bytes(300)]
+    assert len(texts) == kept
 
 
 def test_most_transactions_are_written_without_being_decoded():

@@ -14,7 +14,6 @@ from chain.primitives.address import AddressPrefixes
 from chain.primitives.numbers import NULL_HASH, Hash32
 from chain.primitives.transaction import WITNESS_SCALE, decode_transaction
 from chain.service.api.tx_text import (
-    SHOWN_SCRIPT_BYTES_MAX,
     ScriptTexts,
     script_texts,
     tx_text_in,
@@ -56,7 +55,7 @@ def raw_tx_text(
 
 
 def _written(  # noqa: PLR0915 - three functions would take a third longer
-    raw: bytes, txid: Hash32, coins: tuple[Coin, ...], status: str, shown: ScriptTexts
+    raw: bytes, txid: Hash32, coins: tuple[Coin, ...], status: str, texts: ScriptTexts
 ) -> str:
     """Return the JSON. Raises _UnusualError, IndexError, struct.error."""
     count = raw[_INPUTS_START - 1]
@@ -68,17 +67,17 @@ def _written(  # noqa: PLR0915 - three functions would take a third longer
     at = inputs_end + 1
     for _ in range(raw[inputs_end]):
         value, size = _read_output(raw, at)
-        if size > SHOWN_SCRIPT_BYTES_MAX:
+        if size >= _WIDE:
             raise _UnusualError
         start = at + _OUTPUT_BYTES
         at = start + size
-        vout = f"{vout}{shown(raw[start:at])}{value}}},"
+        vout = f"{vout}{texts[raw[start:at]]}{value}}},"
         fee -= value
     base_size, digits = at - len(_MARKER_AND_FLAG) + _LOCK_TIME_BYTES, raw.hex()
     inputs = _read_inputs(raw[_INPUTS_START:inputs_end])
     for coin, (spent, index, size, sequence) in zip(coins, inputs):  # noqa: B905 - as many
-        script, value = coin.script, coin.value
-        if size or spent == NULL_HASH or len(script) > SHOWN_SCRIPT_BYTES_MAX:
+        value = coin.value
+        if size or spent == NULL_HASH:
             raise _UnusualError
         start, second = at + 2, at + 2 + raw[at + 1]
         if raw[at] == 2 and second - start < _WIDE > raw[second]:  # a signature and its key
@@ -88,7 +87,7 @@ def _written(  # noqa: PLR0915 - three functions would take a third longer
         else:
             witness, at = _witness(raw, digits, at)
         vin = (
-            f'{vin}{{"txid":"{spent[::-1].hex()}","vout":{index},"prevout":{shown(script)}{value}}},'
+            f'{vin}{{"txid":"{spent[::-1].hex()}","vout":{index},"prevout":{texts[coin.script]}{value}}},'
             f'"scriptsig":"","scriptsig_asm":"",{witness}"is_coinbase":false,'
             f'"sequence":{sequence}}},'
         )

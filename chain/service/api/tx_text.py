@@ -6,21 +6,19 @@ chain/service/api/esplora_json.py's. Nothing here needs an escape: all texts are
 of opcodes, and addresses.
 """
 
-from functools import _lru_cache_wrapper, lru_cache
-from typing import Final, TypeAlias
+from functools import lru_cache
+from typing import Final
 
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
-from chain.primitives.address import AddressPrefixes, script_address
+from chain.primitives.address import AddressPrefixes, p2wpkh_address, script_address
 from chain.primitives.numbers import NULL_OUTPOINT, Hash32, id_text, outpoint_index, outpoint_txid
-from chain.primitives.script import script_kind, script_text
+from chain.primitives.script import is_p2wpkh, script_kind, script_text
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
-ScriptTexts: TypeAlias = "_lru_cache_wrapper[str]"  # what `script_texts` returns
-
 UNCONFIRMED: Final = '{"confirmed":false}'  # a status
-SHOWN_SCRIPT_BYTES_MAX: Final = 42  # of a cached script; no longer one has an address
-_SHOWN_SCRIPTS_MAX: Final = 8_192  # cached, about 4 MB: those of a page are often the same
+_KEPT_SCRIPT_BYTES_MAX: Final = 42  # no longer script has an address
+_KEPT_SCRIPTS_MAX: Final = 8_192  # about 4 MB: those of a page are often the same
 _NETWORKS_MAX: Final = 4  # in one process
 
 
@@ -47,10 +45,10 @@ def tx_text_in(
     prefixes: AddressPrefixes,
 ) -> str:
     """Return the same with the JSON of its status."""
-    shown = script_texts(prefixes)
+    texts = script_texts(prefixes)
     spent = coins or (None,) * len(tx.inputs)
-    vin = ",".join([_input(txin, coin, shown) for txin, coin in zip(tx.inputs, spent, strict=True)])
-    vout = ",".join([_output(out, shown) for out in tx.outputs])
+    vin = ",".join([_input(txin, coin, texts) for txin, coin in zip(tx.inputs, spent, strict=True)])
+    vout = ",".join([_output(out, texts) for out in tx.outputs])
     return (
         f'{{"txid":"{id_text(tx.txid)}","version":{signed_version(tx.version)},'
         f'"locktime":{tx.lock_time},"vin":[{vin}],"vout":[{vout}],"size":{len(tx.raw)},'
@@ -70,23 +68,44 @@ def signed_version(version: int) -> int:
 
 
 @lru_cache(maxsize=_NETWORKS_MAX)
-def script_texts(prefixes: AddressPrefixes) -> ScriptTexts:
-    """Return a function from an output's script to its JSON up to the value, which ends it.
+def script_texts(prefixes: AddressPrefixes) -> "ScriptTexts":
+    """Return the texts for a network's prefixes."""
+    return ScriptTexts(prefixes)
 
-    `prefixes` are the network's for addresses. It caches; for scripts of more than
-    SHOWN_SCRIPT_BYTES_MAX there is its `__wrapped__`.
+
+class ScriptTexts(dict[bytes, str]):
+    """The JSON of outputs up to their value, which ends it, by script: `texts[script]` makes it.
+
+    That of a short script is kept, until there are too many.
     """
 
-    @lru_cache(maxsize=_SHOWN_SCRIPTS_MAX)
-    def shown(script: bytes) -> str:
-        address = script_address(script, prefixes)
+    def __init__(self, prefixes: AddressPrefixes) -> None:
+        super().__init__()
+        self._prefixes = prefixes
+
+    def __missing__(self, script: bytes) -> str:
+        text = self._p2wpkh(script[2:]) if is_p2wpkh(script) else self._any(script)
+        if len(script) <= _KEPT_SCRIPT_BYTES_MAX:
+            if len(self) >= _KEPT_SCRIPTS_MAX:
+                self.clear()
+            self[script] = text
+        return text
+
+    def _any(self, script: bytes) -> str:
+        address = script_address(script, self._prefixes)
         member = "" if address is None else f'"scriptpubkey_address":"{address}",'
         return (
             f'{{"scriptpubkey":"{script.hex()}","scriptpubkey_asm":"{script_text(script)}",'
             f'"scriptpubkey_type":"{script_kind(script).value}",{member}"value":'
         )
 
-    return shown
+    def _p2wpkh(self, key_hash: bytes) -> str:
+        """Return the text of the usual script, which saves a quarter of the time."""
+        digits, address = key_hash.hex(), p2wpkh_address(key_hash, self._prefixes.bech32)
+        return (
+            f'{{"scriptpubkey":"0014{digits}","scriptpubkey_asm":"OP_0 OP_PUSHBYTES_20 {digits}",'
+            f'"scriptpubkey_type":"v0_p2wpkh","scriptpubkey_address":"{address}","value":'
+        )
 
 
 def confirmed_text(height: int, block_id: Hash32, time: int) -> str:
@@ -97,10 +116,10 @@ def confirmed_text(height: int, block_id: Hash32, time: int) -> str:
     )
 
 
-def _input(txin: TxIn, coin: Coin | None, shown: ScriptTexts) -> str:
+def _input(txin: TxIn, coin: Coin | None, texts: ScriptTexts) -> str:
     """Return an input that spends `coin` (None: a coinbase, or the coin is unknown)."""
     point, script_sig, witness = txin.outpoint, txin.script_sig, txin.witness
-    prevout = "null" if coin is None else _output(coin, shown)
+    prevout = "null" if coin is None else _output(coin, texts)
     asm = script_text(script_sig) if script_sig else ""
     items = '","'.join([item.hex() for item in witness])
     listed = f'"witness":["{items}"],' if witness else ""
@@ -112,7 +131,5 @@ def _input(txin: TxIn, coin: Coin | None, shown: ScriptTexts) -> str:
     )
 
 
-def _output(out: TxOut | Coin, shown: ScriptTexts) -> str:
-    script = out.script
-    start = shown if len(script) <= SHOWN_SCRIPT_BYTES_MAX else shown.__wrapped__
-    return f"{start(script)}{out.value}}}"
+def _output(out: TxOut | Coin, texts: ScriptTexts) -> str:
+    return f"{texts[out.script]}{out.value}}}"
