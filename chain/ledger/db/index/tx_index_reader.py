@@ -113,10 +113,12 @@ class TransactionIndex:
             self._prove_absent(txid)
             return None
         [(_, number)] = rows
-        [located] = self.at([number])
-        if located.txid != txid:
+        places = self._places([number])
+        if places is None:  # without reading the number again
+            places = dict(zip([number], self._located(self._read_rows([number])), strict=False))
+        if number not in places or places[number].txid != txid:
             raise DamagedError(f"the index of transactions is damaged at {id_text(txid)}")
-        return located
+        return places[number]
 
     def at(self, numbers: Sequence[int]) -> list[TxLocation]:
         """Return the transactions with these existing numbers."""
