@@ -14,7 +14,7 @@ from chain.ledger.db.failures import first_read_failure, read_failure
 from chain.ledger.db.index.tx_index_reader import TxLocation
 from chain.ledger.db.large_values import limit_bytes
 from chain.ledger.db.log_file import LogFile
-from chain.ledger.db.snapshot import LedgerSnapshot, ScriptStats, Spender
+from chain.ledger.db.snapshot import ConfirmedBytes, LedgerSnapshot, ScriptStats, Spender
 from chain.ledger.db.tables import has_ledger
 from chain.ledger.db.url import Database, database_file, database_url, is_in_memory
 from chain.ledger.errors import (
@@ -26,6 +26,7 @@ from chain.ledger.errors import (
 from chain.ledger.migrate import check_schema
 
 __all__ = [
+    "ConfirmedBytes",
     "LedgerSnapshot",
     "Reader",
     "ScriptStats",

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import lru_cache, reduce
-from operator import xor
+from operator import getitem, xor
 from typing import Final
 
 from btclib import base58, bech32
@@ -21,6 +21,7 @@ from chain.primitives.script import (
 ADDRESS_CHARACTERS_MAX: Final = 90  # BIP173
 _BECH32M: Final = 0x2BC830A3  # BIP350
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_BASE32_DIGITS: Final = str.maketrans(_CHARACTERS, "0123456789abcdefghijklmnopqrstuv")
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 BASE58_CHARACTERS: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _BASE58: Final = "[1-9A-HJ-NP-Za-km-z]"
@@ -87,6 +88,27 @@ def address_script(address: str, prefixes: AddressPrefixes) -> bytes:
     if address.lower().startswith(f"{prefixes.bech32}1"):
         return _witness_script(address, prefixes.bech32)
     raise AddressError(_other_kind(address, prefixes.bech32))
+
+
+def shown_address_script(address: str, prefixes: AddressPrefixes) -> bytes | None:
+    """Return the script of which `script_address` makes this address in bech32, if there is one.
+
+    For what is only looked up, as only the encoder says that the address is right. Takes a quarter
+    of `address_script`'s time.
+    """
+    prefix = prefixes.bech32
+    version = _CHARACTERS.find(address[len(prefix) + 1 : len(prefix) + 2])
+    digits = address[len(prefix) + 2 : -6].translate(_BASE32_DIGITS)
+    size, spare = divmod(len(digits) * 5, 8)
+    if not (size in {20, 32} if version == 0 else 1 <= version <= 16 and 2 <= size <= 40):
+        return None
+    try:
+        program = (int(digits, 32) >> spare).to_bytes(size, "big")
+    except (ValueError, OverflowError):
+        return None
+    if _encode(prefix, version, program) != address:
+        return None
+    return bytes([version and OP_1 + version - 1, size]) + program
 
 
 def foreign_address_scripts(address: str) -> list[bytes]:
@@ -156,33 +178,59 @@ def _witness_script(address: str, prefix: str) -> bytes:
 def _encode(prefix: str, version: int, program: bytes) -> str:
     """Return the address of a witness program (BIP173, BIP350).
 
-    It takes ten bits, two characters, at a time: addresses are a good part of the time of a page
-    of transactions, and btclib's encoder takes three times as long.
+    The bits of the program are spread over bytes of five all at once, and its characters add to
+    the checksum independently of one another: addresses are a good part of the time of a page of
+    transactions, and btclib's encoder takes five times as long.
     """
-    left = -(-len(program) * 8 // 5)  # values of five bits
-    number = (version << left * 5) | int.from_bytes(program, "big") << left * 5 - len(program) * 8
-    state, text = _prefix_state(prefix), [prefix, "1"]
-    if left % 2 == 0:  # the version has no partner
-        state = _step(state, version)
-        text.append(_CHARACTERS[version])
-    else:
-        left += 1
-    for shift in range(left * 5 - 10, -1, -10):
-        pair = number >> shift & 0x3FF
-        state = (state & 0xFFFFF) << 10 ^ pair ^ _PAIR_TAPS[state >> 20]
-        text.append(_PAIRS[pair])
-    for _ in range(3):
-        state = (state & 0xFFFFF) << 10 ^ _PAIR_TAPS[state >> 20]
-    state ^= _BECH32M if version else 1
-    text += (_PAIRS[state >> 20], _PAIRS[state >> 10 & 0x3FF], _PAIRS[state & 0x3FF])
-    return "".join(text)
+    size = len(program)
+    count = -(-size * 8 // 5)
+    room = 32 if count <= 32 else _DIGITS_MAX
+    number = int.from_bytes(program, "big") << 5 * room - 8 * size
+    for low, high, shift in _SPREAD[room]:
+        number = number & low | (number & high) << shift
+    digits = number.to_bytes(room, "big")[:count]
+    parts = map(getitem, _CHECKSUM_PARTS[-count:], digits)
+    checksum = reduce(xor, parts, _checksum_start(prefix, version, count))
+    text = digits.translate(_CHARACTER_OF).decode("ascii")
+    ends = (_PAIRS[checksum >> 20], _PAIRS[checksum >> 10 & 0x3FF], _PAIRS[checksum & 0x3FF])
+    return f"{prefix}1{_CHARACTERS[version]}{text}{''.join(ends)}"
 
 
-@lru_cache(maxsize=8)
-def _prefix_state(prefix: str) -> int:
-    """Return the checksum's state behind a network's prefix (BIP173's hrp expansion)."""
+def _spread(room: int) -> tuple[tuple[int, int, int], ...]:
+    """Return the steps from a number of `room` digits of five bits to one of as many bytes.
+
+    Each moves one half of the bits of all lanes, `high`, up by `shift`, so that both halves have
+    lanes of half the width.
+    """
+    steps = []
+    lanes = 1
+    while lanes < room:
+        lane, half = 8 * room // lanes, 5 * room // lanes // 2
+        low = sum(((1 << half) - 1) << lane * at for at in range(lanes))
+        steps.append((low, low << half, lane // 2 - half))
+        lanes *= 2
+    return tuple(steps)
+
+
+@lru_cache(maxsize=256)
+def _checksum_start(prefix: str, version: int, count: int) -> int:
+    """Return the part of prefix, version and constant in the checksum; `count` digits follow."""
     text = prefix.encode("ascii")
-    return reduce(_step, (*(c >> 5 for c in text), 0, *(c & 31 for c in text)), 1)
+    values = (*(c >> 5 for c in text), 0, *(c & 31 for c in text), version)  # BIP173's expansion
+    return _behind(reduce(_step, values, 1), count) ^ (_BECH32M if version else 1)
+
+
+def _behind(state: int, count: int) -> int:
+    """Return the checksum's state after `count` digits of zero and its own six."""
+    return reduce(_step, bytes(count + 6), state)
+
+
+def _checksum_parts() -> tuple[tuple[int, ...], ...]:
+    """Return what each digit adds to the checksum, by how many digits follow, most first."""
+    parts = [tuple(_behind(digit, 0) for digit in range(32))]
+    while len(parts) < _DIGITS_MAX:
+        parts.append(tuple(_step(part, 0) for part in parts[-1]))
+    return tuple(reversed(parts))
 
 
 def _step(state: int, value: int) -> int:
@@ -191,8 +239,11 @@ def _step(state: int, value: int) -> int:
     return reduce(xor, taps, (state & 0x1FFFFFF) << 5 ^ value)
 
 
+_DIGITS_MAX: Final = 64  # of a program of 40 bytes
+_SPREAD: Final = {room: _spread(room) for room in (32, _DIGITS_MAX)}
 _PAIRS: Final = tuple(first + second for first in _CHARACTERS for second in _CHARACTERS)
-_PAIR_TAPS: Final = tuple(_step(_step(top << 20, 0), 0) for top in range(1 << 10))
+_CHARACTER_OF: Final = _CHARACTERS.encode().ljust(256)
+_CHECKSUM_PARTS: Final = _checksum_parts()
 
 
 def _other_kind(text: str, prefix: str) -> str:

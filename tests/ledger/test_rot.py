@@ -102,6 +102,7 @@ def everything(chain, stale, step: int) -> Iterator[tuple[str, Callable[[object]
         yield f"coins of {name}", lambda view, key=key: view.script_coins(key, limit=10_000)
         yield f"history of {name}", partial(whole_history, key)
         yield f"transactions of {name}", partial(read_history, key)
+        yield f"bytes of {name}", partial(read_history_bytes, key)
 
 
 def last_of_page(block, view):
@@ -123,6 +124,11 @@ def whole_history(key, view):
 def read_history(key, view):
     found = view.read(whole_history(key, view))
     return [(one.location, one.transaction.raw, one.coins) for one in found]
+
+
+def read_history_bytes(key, view):
+    found = view.read_bytes(whole_history(key, view))
+    return [(one.location, one.raw, one.coins) for one in found]
 
 
 def flipped(original: Original, bit: int) -> bytes:

@@ -15,6 +15,7 @@ from chain.primitives.address import (
     foreign_address_scripts,
     p2wpkh_address,
     script_address,
+    shown_address_script,
 )
 from chain.primitives.script import p2pkh_script, p2sh_script
 
@@ -72,6 +73,24 @@ def test_one_wrong_character_is_always_noticed(key_hash, data):
     )
     with pytest.raises(AddressError):
         address_script(address[:at] + wrong + address[at + 1 :], MAIN.address_prefixes)
+
+
+@given(st.binary(min_size=2, max_size=40), st.integers(0, 16), st.data())
+def test_what_is_only_looked_up_is_the_same_script_or_none(program, version, data):
+    prefixes = MAIN.address_prefixes
+    script = bytes([version and 0x50 + version, len(program)]) + program
+    address = script_address(script, prefixes)
+    assert shown_address_script(address or "", prefixes) == (script if address else None)
+    at = data.draw(st.integers(0, len(address or " ") - 1))
+    new = data.draw(st.one_of(st.text(max_size=2), st.sampled_from("qpzry9x8-+_1 bB")))
+    changed = f"{(address or '')[:at]}{new}{(address or '')[at + 1 :]}"
+    assert shown_address_script(changed, prefixes) == (script if changed == address else None)
+
+
+@given(st.text(max_size=100))
+def test_any_text_is_looked_up(text):
+    for address in (text, f"groat1{text}"):
+        assert shown_address_script(address, MAIN.address_prefixes) is None
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ class Observer:
     def _check_sums(self, snapshot: NodeSnapshot, script_hash: Hash32) -> None:
         """Compare an address's sums with its history, and each of its coins with its spend."""
         summary = script_summary(snapshot, script_hash, {"scripthash": ""})
-        confirmed = snapshot.history(script_hash, None, 50)
+        confirmed = snapshot.read(snapshot.history(script_hash, None, 50))
         waiting = mempool_history(snapshot, script_hash)
         stats = summary.chain_stats, summary.mempool_stats
         for found, sums in zip((confirmed, waiting), stats, strict=True):

@@ -262,17 +262,21 @@ def read_undo(connection: Connection, block_id: Hash32) -> Spent | None:
 
 
 def read_spent(
-    connection: Connection, wanted: Mapping[Hash32, Sequence[int]]
+    connection: Connection,
+    wanted: Mapping[Hash32, Sequence[int]],
+    rows: Mapping[Hash32, int] | None = None,
 ) -> dict[Hash32, Spent]:
     """Return the coins spent by transactions, by block and in the order of their positions there.
 
     The blocks must be in the best chain. Only the requested parts of their undo data are read,
-    each once; a coinbase spent nothing. Raises DamagedError.
+    each once; a coinbase spent nothing. The numbers of the blocks' `rows`, if they are known, spare
+    a statement. Raises DamagedError.
     """
     found: dict[Hash32, Spent] = {key: ((),) * len(at) for key, at in wanted.items() if not any(at)}
     keys = [key for key in wanted if key not in found]
+    known = None if rows is None else {key: rows[key] for key in keys}
     found |= read_values(
-        connection, _UNDO_RAW, keys, lambda key, read: _spent_at(key, read, wanted[key])
+        connection, _UNDO_RAW, keys, lambda key, read: _spent_at(key, read, wanted[key]), known
     )
     for key in wanted:
         if key not in found:
@@ -280,9 +284,9 @@ def read_spent(
     return found
 
 
-def _spent_at(block_id: Hash32, read: ReadPiece, positions: Iterable[int]) -> Spent:
+def _spent_at(block_id: Hash32, read: ReadPiece, positions: Sequence[int]) -> Spent:
     try:
-        return tuple(decode_spent_at(block_id, read, at - 1) if at else () for at in positions)
+        return tuple(decode_spent_at(block_id, read, positions))
     except DecodeError as error:
         problem = f"the undo data of block {id_text(block_id)} is damaged: {error}"
         raise DamagedError(problem) from error

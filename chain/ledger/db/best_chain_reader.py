@@ -1,5 +1,6 @@
 """The best chain as rows; each result is confirmed by the block's header and two tables."""
 
+import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -11,6 +12,8 @@ from chain.ledger.errors import DamagedError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, Height
 
+_read_time: Final = struct.Struct("<I").unpack_from
+_TIME_AT: Final = 68  # its offset: after version, parent and Merkle root
 _AT: Final = (
     "SELECT c.height, c.id, h.height, h.raw FROM chain c JOIN headers h ON h.id = c.id"
     " WHERE c.height IN"
@@ -31,6 +34,7 @@ class BestChain:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._ids: dict[int, Hash32] = {}
+        self._times: dict[int, int] = {}
         self.tip_id: Hash32
         self.tip_height: Height
         for tip, *row in read_rows(connection, _TOP, (), _TOP_TYPES):  # fixes the snapshot
@@ -78,6 +82,16 @@ class BestChain:
             )
         return found
 
+    def time_at(self, height: int) -> int:
+        """Return the time in the header at a height of which the id was returned or confirmed."""
+        return self._times[height]
+
+    def confirms(self, height: int, block_id: bytes, known_height: int, raw: bytes) -> bool:
+        """Return whether a row of a block at `height` is right; `raw` are its header's bytes."""
+        if height <= self.tip_height and height not in self._ids:
+            self._keep(height, block_id, known_height, raw)
+        return self._ids.get(height) == block_id
+
     def _heights(self, table: str, block_id: Hash32) -> list[tuple[int]]:
         query = f"SELECT height FROM {table} WHERE id = ?"  # noqa: S608 - a name of ours
         return read_rows(self._connection, query, (block_id,), (int,))
@@ -93,6 +107,7 @@ class BestChain:
     def _keep(self, height: int, block_id: bytes, known_height: int, raw: bytes) -> None:
         if (sha256d(raw), known_height) == (block_id, height):
             self._ids[height] = Hash32(block_id)
+            (self._times[height],) = _read_time(raw, _TIME_AT)
 
 
 def _damaged(height: int) -> DamagedError:

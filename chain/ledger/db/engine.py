@@ -498,10 +498,14 @@ def driver_error(
     return DBAPIError.instance(statement, None, error, sqlite3.Error, dialect=connection.dialect)
 
 
-def _check_types(rows: Iterable[Row], statement: str, types: Types) -> None:
-    for row in rows:
-        if tuple(map(type, row)) != types:
-            raise DamagedError(f"a row of {statement!r} has values of wrong types")
+def has_types(rows: Sequence[Row], types: Types) -> bool:
+    """Return whether the values of all rows, of as many columns, have these types."""
+    return tuple(map(type, chain.from_iterable(rows))) == types * len(rows)
+
+
+def _check_types(rows: Sequence[Row], statement: str, types: Types) -> None:
+    if not has_types(rows, types):
+        raise DamagedError(f"a row of {statement!r} has values of wrong types")
 
 
 def _set_synchronous(connection: Connection, how: str) -> None:

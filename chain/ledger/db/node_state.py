@@ -21,7 +21,10 @@ _SEQUENCE_BYTES: Final = 8
 _EPOCH: Final = "epoch"
 _SEQUENCE: Final = "sequence"
 _TEXT: Final = re.compile(r"([0-9a-f]{48})\.([0-9]{1,18})")
-_READ_VERSION: Final = "SELECT name, value FROM node_state WHERE name IN ('epoch', 'sequence')"
+_READ_VERSION: Final = (
+    "SELECT e.value, s.value FROM node_state e, node_state s"
+    " WHERE e.name = 'epoch' AND s.name = 'sequence'"
+)
 _READ: Final = "SELECT name, value FROM node_state"
 _DELETE: Final = "DELETE FROM node_state WHERE name IN"
 _INSERT: Final = "INSERT INTO node_state (name, value) VALUES (?, ?)"
@@ -89,8 +92,10 @@ def parse_version(text: str) -> Version | None:
 
 def read_version(connection: Connection) -> Version:
     """Return the version of the open snapshot."""
-    rows = read_rows(connection, _READ_VERSION)
-    return _version({name: value for name, value in rows if isinstance(value, bytes)})
+    for epoch, sequence in read_rows(connection, _READ_VERSION):
+        if isinstance(epoch, bytes) and isinstance(sequence, bytes):
+            return Version(epoch, _number(sequence))
+    return _version(read_state(connection))  # of a new database, or a damaged one
 
 
 def begin_epoch(connection: Connection) -> Version:
@@ -114,5 +119,9 @@ def write_sequence(connection: Connection, sequence: int) -> None:
 
 
 def _version(state: Mapping[str, bytes]) -> Version:
-    sequence = int.from_bytes(state.get(_SEQUENCE, b"")[-_SEQUENCE_BYTES:], "big")
-    return Version(state.get(_EPOCH, b""), sequence % (1 << 62))  # damage must not stop a node
+    return Version(state.get(_EPOCH, b""), _number(state.get(_SEQUENCE, b"")))
+
+
+def _number(sequence: bytes) -> int:
+    """Return a sequence as a number; damage must not stop a node."""
+    return int.from_bytes(sequence[-_SEQUENCE_BYTES:], "big") % (1 << 62)

@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from chain.consensus.coin import Coin
@@ -29,6 +29,9 @@ _pack_index: Final = struct.Struct("<I").pack
 _ENTRY: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}s")  # of the table in undo data
 _sha256: Final = hashlib.sha256
 _pack_entry: Final = _ENTRY.pack
+_read_entry: Final = _ENTRY.unpack
+_TWO_ENTRIES: Final = struct.Struct(f"<I{SPENT_CHECKSUM_BYTES}sI{SPENT_CHECKSUM_BYTES}s")
+_read_two_entries: Final = _TWO_ENTRIES.unpack
 _pack: Final = _FIXED.pack
 _SHORT: Final = struct.Struct("<qIB")  # with a one-byte size, of a script up to 252 bytes
 _pack_short: Final = _SHORT.pack
@@ -70,27 +73,37 @@ def decode_spent(data: bytes) -> tuple[tuple[Coin, ...], ...]:
     return tuple(_read_all(data))
 
 
-def decode_spent_at(block_id: Hash32, read: ReadPiece, index: int) -> tuple[Coin, ...]:
-    """Return one item of `decode_spent`'s result, proved by its checksum; nothing else is read.
+def decode_spent_at(
+    block_id: Hash32, read: ReadPiece, positions: Iterable[int]
+) -> list[tuple[Coin, ...]]:
+    """Return the coins that transactions spent, by their positions in the block; a coinbase: none.
 
-    `read` returns bytes of the data at an offset. Raises DecodeError: the item or its entry in the
-    table is damaged or missing.
+    Each result is proved by its checksum. `read` returns bytes of the data at an offset; nothing
+    else is read. Raises DecodeError: an item or its entry in the table is damaged or missing.
     """
-    count, start = read_compact_size(read(0, _COUNT_BYTES_MAX), 0)
-    if not 0 <= index < count:
-        raise DecodeError("no such transaction")
-    before = _ENTRY.size if index else 0  # the coins start where those before end
-    entries = read(start + index * _ENTRY.size - before, before + _ENTRY.size)
-    if len(entries) != before + _ENTRY.size:
-        raise DecodeError("truncated inside the table")
-    first = _ENTRY.unpack_from(entries)[0] if before else 0
-    end, checksum = _ENTRY.unpack_from(entries, before)
-    part = read(start + count * _ENTRY.size + first, end - first)
-    if _spent_checksum(block_id, index, part) != checksum:
-        raise DecodeError("wrong checksum")
-    coins, at = _read_coins(part, 0)
-    check_end(part, at)
-    return coins
+    count, table_start = read_compact_size(read(0, _COUNT_BYTES_MAX), 0)
+    coins_start = table_start + count * _ENTRY.size
+    found: list[tuple[Coin, ...]] = []
+    for position in positions:
+        if not 0 < position <= count:
+            if position:
+                raise DecodeError("no such transaction")
+            found.append(())
+            continue
+        index = position - 1
+        try:
+            if index:  # the coins start where those before end
+                entries = read(table_start + (index - 1) * _ENTRY.size, _TWO_ENTRIES.size)
+                first, _, end, checksum = _read_two_entries(entries)
+            else:
+                first, (end, checksum) = 0, _read_entry(read(table_start, _ENTRY.size))
+        except struct.error as error:
+            raise DecodeError("truncated inside the table") from error
+        part = read(coins_start + first, end - first)
+        if _spent_checksum(block_id, index, part) != checksum:
+            raise DecodeError("wrong checksum")
+        found.append(_decode_part(part))
+    return found
 
 
 def block_checksum(raw: bytes) -> bytes:
@@ -119,6 +132,17 @@ def _read_all(data: bytes) -> Iterator[tuple[Coin, ...]]:
         coins, at = _read_coins(data, at)
         yield coins
     check_end(data, at)
+
+
+def _decode_part(part: bytes) -> tuple[Coin, ...]:
+    """Return the coins that one transaction spent; `part` is all of their encoding."""
+    if part[:1] == b"\x01" and len(part) > _SHORT.size:  # the usual case, in a third of the time
+        value, origin, size = _read_short(part, 1)
+        if size < _WIDE and len(part) == 1 + _SHORT.size + size:
+            return (Coin(value, part[1 + _SHORT.size :], origin >> 1, bool(origin & 1)),)
+    coins, at = _read_coins(part, 0)
+    check_end(part, at)
+    return coins
 
 
 def _read_coins(data: bytes, at: int) -> tuple[tuple[Coin, ...], int]:

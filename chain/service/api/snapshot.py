@@ -112,12 +112,15 @@ class NodeSnapshot:
     def read(self, locations: Sequence[TxLocation]) -> list[FoundTx]:
         """Return the transactions at these locations, in their order."""
         return [
-            FoundTx(one.transaction, one.coins, self._block_of(at), at.position)
+            FoundTx(one.transaction, one.coins, self.block_of(at), at.position)
             for at, one in zip(locations, self.ledger.read(locations), strict=True)
         ]
 
-    def _block_of(self, located: TxLocation) -> BlockTreeEntry:
-        entry = self.entry(located.block_id)
+    def block_of(self, located: TxLocation) -> BlockTreeEntry:
+        """Return the header of a location's block."""
+        entry = self.best(located.height)
+        if entry is None or entry.id != located.block_id:  # the view may be ahead
+            entry = self.entry(located.block_id)
         assert entry is not None, "the tree has every block of the best chain"
         return entry
 
@@ -132,14 +135,14 @@ class NodeSnapshot:
 
     def history(
         self, script_hash: Hash32, before: tuple[int, int] | None, limit: int
-    ) -> list[FoundTx]:
-        """Return the confirmed transactions of a script, newest first, before `before`.
+    ) -> list[TxLocation]:
+        """Return where the confirmed transactions of a script are, newest first, before `before`.
 
-        Raises TooMuchInFlightError.
+        They are to be read for a reply. Raises TooMuchInFlightError.
         """
         located = self.ledger.history(script_hash, before=before, limit=limit)
-        self.reserved.take(sum(one.size for one in located))
-        return self.read(located)
+        self.reserved.take(sum([one.size for one in located]))
+        return located
 
     def stored(self, block_id: Hash32) -> BlockTreeEntry | None:
         """Return the header of a stored block of any branch. Raises TooLargeHereError."""

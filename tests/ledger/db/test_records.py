@@ -22,7 +22,13 @@ spent = st.lists(st.lists(coins, max_size=4).map(tuple), max_size=8).map(tuple)
 
 
 def decode_spent_at(block_id, data, index):
-    return decode_read_at(block_id, lambda at, size: data[max(at, 0) : max(at + size, 0)], index)
+    """Return what transaction `index` after the coinbase spent."""
+
+    def read(at, size):
+        return data[max(at, 0) : max(at + size, 0)]
+
+    [coins] = decode_read_at(block_id, read, [index + 1])
+    return coins
 
 
 @given(spent)
@@ -30,7 +36,12 @@ def test_each_transactions_coins_are_what_the_whole_has_there(whole):
     data = encode_spent(BLOCK_ID, whole)
     assert decode_spent(data) == whole
     assert tuple(decode_spent_at(BLOCK_ID, data, at) for at in range(len(whole))) == whole
-    for outside in (-1, len(whole)):
+    backwards = range(len(whole), -1, -1)
+    assert decode_read_at(BLOCK_ID, lambda at, size: data[at : at + size], backwards) == [
+        *whole[::-1],
+        (),  # the coinbase's
+    ]
+    for outside in (-2, len(whole)):
         with pytest.raises(DecodeError):
             decode_spent_at(BLOCK_ID, data, outside)
 

@@ -189,6 +189,9 @@ def test_the_transactions_of_a_history_come_with_the_coins_they_spent(world):
                     assert one.transaction.raw == tx.raw
                     spends = () if at.position == 0 else tx.inputs
                     assert one.coins == tuple(world.made[txin.outpoint] for txin in spends)
+                assert [(one.location, one.raw, one.coins) for one in view.read_bytes(wanted)] == [
+                    (one.location, one.transaction.raw, one.coins) for one in found
+                ]
 
 
 def test_a_page_of_a_history_reads_each_block_once(world, monkeypatch):

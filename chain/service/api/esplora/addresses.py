@@ -8,7 +8,13 @@ from typing import Any, Final, TypeAlias
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from chain.primitives.address import AddressError, address_script
+from chain.ledger.reader import ConfirmedBytes
+from chain.primitives.address import (
+    AddressError,
+    AddressPrefixes,
+    address_script,
+    shown_address_script,
+)
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32, id_text, outpoint, outpoint_index, outpoint_txid
 from chain.service.api.bounded_reads import read_bounded
@@ -29,8 +35,9 @@ from chain.service.api.queries.script_history import (
     outputs_to,
     script_summary,
 )
-from chain.service.api.snapshot import FoundTx, NodeSnapshot
-from chain.service.api.tx_text import tx_text
+from chain.service.api.raw_tx_text import raw_tx_text
+from chain.service.api.snapshot import NodeSnapshot
+from chain.service.api.tx_text import confirmed_text, tx_text
 
 UNSPENT_MAX: Final = 10_000
 UNSPENT_BYTES: Final = 100  # an output takes as long as decoding and rendering so many bytes
@@ -52,8 +59,9 @@ Endpoint: TypeAlias = Callable[..., Awaitable[Response]]
 
 def by_address(api: ApiContext, address: str) -> Subject:
     """Return the script an address pays to. Raises EsploraError 400."""
+    prefixes = api.params.address_prefixes
     try:
-        script = address_script(address, api.params.address_prefixes)
+        script = shown_address_script(address, prefixes) or address_script(address, prefixes)
     except AddressError as error:
         is_foreign = _OTHER_NETWORK in str(error)
         sentence = "Address on invalid network" if is_foreign else "Invalid Bitcoin address"
@@ -121,17 +129,21 @@ def unspent(snapshot: NodeSnapshot, subject: Subject) -> str:
 
 
 def _unconfirmed(snapshot: NodeSnapshot, subject: Subject) -> list[str]:
-    return _texts(snapshot, mempool_history(snapshot, subject.script_hash))
+    found = mempool_history(snapshot, subject.script_hash)
+    return [tx_text(one.tx, one.coins, one.block, snapshot.prefixes) for one in found]
 
 
 def _confirmed(
     snapshot: NodeSnapshot, subject: Subject, last_seen: Hash32 | None = None
 ) -> list[str]:
-    return _texts(snapshot, confirmed_history(snapshot, subject.script_hash, last_seen))
+    located = confirmed_history(snapshot, subject.script_hash, last_seen)
+    return [_text(one, snapshot.prefixes) for one in snapshot.ledger.read_bytes(located)]
 
 
-def _texts(snapshot: NodeSnapshot, found: list[FoundTx]) -> list[str]:
-    return [tx_text(one.tx, one.coins, one.block, snapshot.prefixes) for one in found]
+def _text(one: ConfirmedBytes, prefixes: AddressPrefixes) -> str:
+    at = one.location
+    status = confirmed_text(at.height, at.block_id, at.time)
+    return raw_tx_text(one.raw, at.txid, one.coins, status, prefixes)
 
 
 def _list(items: list[str]) -> str:

@@ -129,7 +129,7 @@ def address_data(snapshot: NodeSnapshot, address: str, script: bytes, after: Has
     """Return an address's history; its confirmed transactions start after `after`."""
     script_hash = sha256(script)
     unconfirmed = mempool_history(snapshot, script_hash) if after is None else []
-    confirmed = confirmed_history(snapshot, script_hash, after)
+    confirmed = snapshot.read(confirmed_history(snapshot, script_hash, after))
     last = confirmed[-1] if len(confirmed) == CONFIRMED_PER_PAGE else None
     return {
         "address": address,

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from chain.ledger.reader import TxLocation
 from chain.node.entry import PoolEntry
 from chain.primitives.hashes import sha256
 from chain.primitives.numbers import Hash32
@@ -43,11 +44,11 @@ def mempool_history(snapshot: NodeSnapshot, script_hash: Hash32) -> list[FoundTx
 
 def confirmed_history(
     snapshot: NodeSnapshot, script_hash: Hash32, last_seen: Hash32 | None = None
-) -> list[FoundTx]:
+) -> list[TxLocation]:
     """Return a page of the confirmed transactions of a script, newest first, after `last_seen`.
 
-    It is empty if `last_seen` is unconfirmed, which some wallets request. Raises
-    TooMuchInFlightError.
+    It is empty if `last_seen` is unconfirmed, which some wallets request. Whoever asks reads them
+    for a reply. Raises TooMuchInFlightError.
     """
     before = None
     if last_seen is not None:
