@@ -446,6 +446,8 @@ def payment_lists(draw):
         for index, out in enumerate(transaction.outputs):
             coins[outpoint(transaction.txid, index)] = Coin(out.value, out.script, HEIGHT, False)
         made.append(transaction)
+    if draw(st.integers(0, 7)) == 0:
+        made.insert(draw(st.integers(0, len(made))), draw(st.sampled_from(made)))
     return draw(st.permutations(made)) if draw(st.integers(0, 4)) == 0 else made
 
 

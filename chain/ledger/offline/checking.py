@@ -228,7 +228,7 @@ class _Check:
                 self._result.report(f"block {id_text(block.id)} breaks a rule: {verdict.error}")
         elif verdict.result().is_new:  # genesis is not
             self._result.blocks += 1
-            self._result.transactions += len(block.transactions)
+            self._result.transactions += block.transaction_count
 
     def _compare(self) -> None:
         engine = open_engine(self._new_file, read_only=True)

@@ -37,7 +37,7 @@ class BlockSizesCache:
                 self._facts.move_to_end(block_id)
                 return facts
         block = read()
-        facts = BlockSizes(len(block.transactions), len(block.raw), block.base_size, block.weight)
+        facts = BlockSizes(block.transaction_count, len(block.raw), block.base_size, block.weight)
         with self._lock:
             self._facts[block_id] = facts
             while len(self._facts) > REMEMBERED_MAX:

@@ -1,13 +1,13 @@
 """Which coins a transaction takes: missing, spent, too young, made beside it."""
 
 from chain.consensus.coin import Coin
-from chain.primitives.numbers import Hash32, outpoint
-from chain.primitives.transaction import Transaction, TxIn
+from chain.primitives.numbers import Amount, Hash32, outpoint
+from chain.primitives.transaction import Transaction, TxIn, TxOut
 from tests.builders import KEY, output_of, pay
 from tests.differential.mutation import Offers, for_each, mutation
 from tests.differential.mutations.locks import parent_and_child
 from tests.differential.offer import bad, good
-from tests.differential.world import FEE, KEY_OF, MATURITY, Spendable, World
+from tests.differential.world import FEE, KEY_OF, MATURITY, ODD_SCRIPTS, Spendable, World
 
 MISSING = "bad-txns-inputs-missingorspent"
 IMMATURE = "bad-txns-premature-spend-of-coinbase"
@@ -24,6 +24,16 @@ def spend_twice_in_a_block(world: World) -> Offers:
     one, other = world.spend(coins), world.spend(coins, fee=2000)
     yield bad(world.block([one, other]), MISSING)
     yield good(world.block([other]))
+
+
+@for_each("true", "return", "10001 bytes")
+def payment_twice_in_a_block(world: World, kind: str) -> Offers:
+    """The same transaction, at places where the Merkle tree is not mutated; some create no coin."""
+    outputs = [TxOut(Amount(1), ODD_SCRIPTS[kind]), pay(2)]
+    twice, one, other = world.spend(world.take(), outputs), world.payment(), world.payment()
+    yield bad(world.block([twice, twice, one]), MISSING)
+    yield bad(world.block([twice, one, twice, other]), MISSING)
+    yield good(world.block([twice, one]))
 
 
 @mutation
