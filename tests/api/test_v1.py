@@ -8,7 +8,13 @@ from dataclasses import replace
 
 from chain.consensus.params import REGTEST, network_identity
 from chain.primitives.numbers import id_text
-from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX, TooManySubscribersError
+from chain.service.api.events import (
+    BEHIND_MAX,
+    LISTENERS_MAX,
+    JoinedBlock,
+    TooManySubscribersError,
+    Update,
+)
 from chain.service.api.ports import MiningInfo, NoMiner
 from chain.service.api.v1 import encode_events
 from chain.service.remote import readable
@@ -153,6 +159,27 @@ def test_recommended_fees(on_node):
             ["fastestFee", "halfHourFee", "hourFee", "economyFee", "minimumFee"], 1.0
         )
         assert await node.json("/api/v1/mempool") == await node.json("/api/mempool")
+
+    on_node(scenario)
+
+
+def test_a_block_that_was_the_tip_at_the_start_is_not_told_of_again(on_node):
+    """Its update comes behind the start if it is being published at that moment."""
+
+    async def scenario(node):
+        await node.grow(101)
+        events: asyncio.Queue[str] = asyncio.Queue()
+        reading = asyncio.create_task(stream(node, events))
+        async with asyncio.timeout(20):
+            assert parsed(await events.get())[1]["height"] == 101
+            tip = JoinedBlock(node.chain.tip.id, 101, NOW, 1)
+            for subscriber in node.context.events._present():
+                subscriber.put(Update(connected=(tip,)))
+                subscriber.put(Update(connected=(tip,)))  # as if it had left and come back
+            assert parsed(await events.get())[0] == "block"
+            assert events.empty()
+            node.context.events.close()
+            await reading
 
     on_node(scenario)
 

@@ -12,11 +12,11 @@ from chain.consensus.params import network_identity
 from chain.ledger.errors import LedgerError
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.compact import difficulty
-from chain.primitives.numbers import id_text
+from chain.primitives.numbers import Hash32, id_text
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora_json import MempoolSummary, mempool_summary
-from chain.service.api.events import TooManySubscribersError, Update
+from chain.service.api.events import EventSubscriber, TooManySubscribersError, Update
 from chain.service.api.queries.branches import find_branches
 from chain.service.api.queries.fees import suggested_rates
 from chain.service.api.state.port import SnapshotUnavailableError
@@ -199,6 +199,7 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
     try:
         with api.events.subscribe() as listener:
             tip = api.state.view.tip
+            told: Hash32 | None = tip.id  # its update may follow, if it is being published now
             yield "retry: 2000\n" + _event("tip", {"height": tip.height, "id": id_text(tip.id)})
             sent: set[str | None] = set()  # what the journal gave, and the listener may repeat
             if last_id is not None:
@@ -206,19 +207,34 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
                     sent.add(update.id)
                     yield "".join(encode_events(update))
                 sent.discard(None)
-            while True:
-                try:
-                    change = await listener.next(HEARTBEAT_S)
-                except TimeoutError:
+            async for change in _changes(listener):
+                if change is None:
                     yield ": nothing new\n\n"
                     continue
-                if change is None:  # the client was too slow, or the server stops: it reconnects
-                    return
-                text = "" if change.id in sent else "".join(encode_events(change))
+                is_told = change.id in sent or _leads_to(change, told)
+                told = None if change.connected else told
+                text = "" if is_told else "".join(encode_events(change))
                 if text:
                     yield text
     except _ENDS_STREAM:  # the client reconnects, and resumes; a failed ledger ends the process
         return
+
+
+async def _changes(listener: EventSubscriber) -> AsyncIterator[Update | None]:
+    """Yield the changes, and None whenever there was none for HEARTBEAT_S."""
+    while True:
+        try:
+            change = await listener.next(HEARTBEAT_S)
+        except TimeoutError:
+            yield None
+            continue
+        if change is None:  # the client was too slow, or the server stops: it reconnects
+            return
+        yield change
+
+
+def _leads_to(change: Update, block_id: Hash32 | None) -> bool:
+    return bool(change.connected) and change.connected[-1].id == block_id
 
 
 def encode_events(update: Update) -> Iterator[str]:
