@@ -18,7 +18,6 @@ from chain.consensus.coin import Coin, CoinView
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import Params
 from chain.consensus.spend import SpendCheck, first_error, is_usual_p2wpkh
-from chain.consensus.transaction import BLOCK_WEIGHT_MAX
 from chain.primitives.block import Block
 from chain.primitives.block_tables import P2wpkhColumns
 from chain.primitives.hashes import hash160
@@ -50,11 +49,13 @@ class PaymentEffects:
 
 
 def has_right_form(columns: P2wpkhColumns, params: Params) -> bool:
-    """Return whether all payments pass check_transaction, and no two spend the same coin."""
+    """Return whether all payments pass check_transaction, and no two spend the same coin.
+
+    They are no larger than their block, whose size was checked.
+    """
     return (
         _all_have_some(columns.input_ends)
         and _all_have_some(columns.output_ends)
-        and max(columns.base_sizes) * WITNESS_SCALE <= BLOCK_WEIGHT_MAX
         and min(columns.values) >= 0
         and sum(columns.values) <= params.amount_max
         and _are_distinct(columns.points)
@@ -91,7 +92,7 @@ def connect_payments(
         return None
     fees = _fees(columns, spent)
     checks = P2wpkhChecks(block, columns, spent, _unverified_inputs(columns, verified))
-    if fees is None or fees > params.amount_max or not checks.are_usual():
+    if fees is None or not checks.are_usual():
         return None
     removed = dict(zip(columns.points, spent, strict=True))
     for point in created.keys() & removed.keys():  # spent in the block itself
@@ -260,7 +261,7 @@ def _may_be_spent(coins: Sequence[Coin], height: Height, params: Params) -> bool
 
 
 def _fees(columns: P2wpkhColumns, spent: Sequence[Coin]) -> int | None:
-    """Return the fees of all payments; None: one spends less than it creates."""
+    """Return the fees of all payments, at most what they spend; None: one creates more."""
     spent_until = list(accumulate([coin.value for coin in spent]))
     created_until = list(accumulate(columns.values))
     fees_until = [

@@ -35,7 +35,6 @@ class P2wpkhColumns:
 
     starts: Sequence[int]  # of each payment in the raw block
     ends: Sequence[int]
-    base_sizes: Sequence[int]
     versions: Sequence[int]
     lock_times: Sequence[int]
     input_ends: Sequence[int]  # number of inputs up to and with this payment
@@ -151,14 +150,13 @@ class BlockTables:
             return None
         data, step = self.data, _P2WPKH_ITEMS
         payments = TRANSACTION.iter_unpack(self.transactions[TRANSACTION.size :])
-        starts, ends, base_sizes, versions, lock_times, *more = zip(*payments, strict=True)
-        input_ends, output_ends, _, _, witnesses, others, txids, wtxids, *bip143 = more
-        if not all(witnesses):
-            return None
+        starts, ends, _, versions, lock_times, *more = zip(*payments, strict=True)
+        input_ends, output_ends, _, _, _, others, txids, wtxids, *bip143 = more
         input_rows = INPUT.iter_unpack(self.inputs[inputs * INPUT.size :])
         points, sequences, sig_starts, sig_ends, items_ends = zip(*input_rows, strict=True)
         if sig_starts != sig_ends:
             return None
+        # This says, too, that all have witnesses, and so BIP143's hashes.
         if items_ends != tuple(range(items + step, items + step * len(points) + 1, step)):
             return None
         output_rows = OUTPUT.iter_unpack(self.outputs[outputs * OUTPUT.size :])
@@ -170,7 +168,6 @@ class BlockTables:
         return P2wpkhColumns(
             starts=starts,
             ends=ends,
-            base_sizes=base_sizes,
             versions=versions,
             lock_times=lock_times,
             input_ends=[end - inputs for end in input_ends],

@@ -29,8 +29,9 @@ from chain.ledger.db.index.index_writer import index_rows
 from chain.primitives import block as block_module
 from chain.primitives import compiled_block
 from chain.primitives.block import Block, decode_block
+from chain.primitives.hashes import hash160
 from chain.primitives.numbers import AMOUNT_MAX, NULL_OUTPOINT, OutPoint, outpoint
-from chain.primitives.script import op_return
+from chain.primitives.script import op_return, p2wpkh_script
 from chain.primitives.sighash import SIGHASH_ALL, SIGHASH_NONE
 from chain.primitives.transaction import LOCK_TIME_THRESHOLD, SEQUENCE_LOCK_OFF, Transaction, TxOut
 from tests.builders import KEY, Key, block_on, pay, sign_input, spend
@@ -353,8 +354,45 @@ def test_coins_of_another_kind_are_for_the_other_way():
     refused_both_ways(in_columns([payment(1)]), coins=COINS | {POINTS[1]: zeros})
     p2wsh = replace(COINS[POINTS[1]], script=b"\x00\x20" + bytes(32))
     refused_both_ways(in_columns([payment(1)]), coins=COINS | {POINTS[1]: p2wsh})
+    later = replace(COINS[POINTS[1]], script=b"\x51\x14" + KEYS[1].key_hash)  # BIP141: not defined
+    assert not is_usual(in_columns([payment(1)]), coins=COINS | {POINTS[1]: later})
     anyone = replace(COINS[POINTS[1]], script=b"\x53")  # a true number; the witness is not run
     refused_both_ways(in_columns([payment(1)]), coins=COINS | {POINTS[1]: anyone})
+
+
+def test_a_key_that_is_too_long_for_the_stack_is_refused_both_ways():
+    for size in (520, 521):
+        key = bytes(size)
+        coin = replace(COINS[POINTS[1]], script=p2wpkh_script(hash160(key)))
+        block = in_columns([changed_witness(1, b"\x30\x01", key), payment(3)])
+        found = compare(block, coins=COINS | {POINTS[1]: coin})
+        assert (found.error is None) is (size == 520), "its check is what fails then"
+
+
+def test_items_of_one_input_do_not_stand_in_for_those_of_another():
+    first, second = payment(1), payment(3)
+    (signature, key), others = first.inputs[0].witness, second.inputs[0].witness
+    shifted = [changed_witness(1, signature), changed_witness(3, key, *others)]
+    block = in_columns(shifted)
+    assert block.p2wpkh_columns is None
+    refused_both_ways(block)
+
+
+def test_payments_without_witnesses_have_no_columns():
+    assert in_columns([changed_witness(1), payment(3)]).p2wpkh_columns is None
+    assert in_columns([changed_witness(1)]).p2wpkh_columns is None
+
+
+def test_fees_of_more_than_all_coins_are_refused_both_ways():
+    """Each payment's fee would be allowed."""
+    rich = {point: replace(COINS[point], value=AMOUNT_MAX) for point in (POINTS[1], POINTS[3])}
+    coins = COINS | rich
+    made = [
+        spend([(point, coin)], [pay(1)], key=KEYS[number % 3])
+        for (point, coin), number in zip(rich.items(), (1, 3), strict=True)
+    ]
+    assert compare(in_columns(made[:1]), coins=coins).was_usual
+    refused_both_ways(in_columns(made), coins=coins)
 
 
 def test_an_input_with_a_script_is_for_the_other_way():
