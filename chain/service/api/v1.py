@@ -199,7 +199,7 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
     try:
         with api.events.subscribe() as listener:
             tip = api.state.view.tip
-            told: Hash32 | None = tip.id  # its update may follow, if it is being published now
+            announced: Hash32 | None = tip.id  # its update may follow, if it is being published now
             yield "retry: 2000\n" + _event("tip", {"height": tip.height, "id": id_text(tip.id)})
             sent: set[str | None] = set()  # what the journal gave, and the listener may repeat
             if last_id is not None:
@@ -211,9 +211,9 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
                 if change is None:
                     yield ": nothing new\n\n"
                     continue
-                is_told = change.id in sent or _leads_to(change, told)
-                told = None if change.connected else told
-                text = "" if is_told else "".join(encode_events(change))
+                is_known = change.id in sent or _leads_to(change, announced)
+                announced = None if change.connected else announced
+                text = "" if is_known else "".join(encode_events(change))
                 if text:
                     yield text
     except _ENDS_STREAM:  # the client reconnects, and resumes; a failed ledger ends the process
