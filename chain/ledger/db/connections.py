@@ -2,8 +2,7 @@
 
 import time
 from contextlib import suppress
-from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread
+from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Engine
@@ -27,9 +26,7 @@ class ReaderConnections:
     def __init__(self, engine: Engine, *, is_on_server: bool) -> None:
         self._engine = engine
         self._idle: list[Connection] = []  # open, but in no transaction
-        self._places: SimpleQueue[None] = SimpleQueue()  # those free; a semaphore is slower
-        for _ in range(CONNECTIONS_MAX):
-            self._places.put(None)
+        self._places = BoundedSemaphore(CONNECTIONS_MAX)  # of those in use or being opened
         self._lock = Lock()  # protects the next one
         self._deadlines: dict[Connection, float] = {}  # of time.monotonic(), of those in use
         self._closing = Event()
@@ -42,17 +39,14 @@ class ReaderConnections:
         Give it to `release` afterwards. Raises UnavailableError: none came free within WAIT_S_MAX,
         or at once without `waits`; SQLAlchemyError, LedgerError: no snapshot can be begun.
         """
-        try:
-            self._places.get(waits, WAIT_S_MAX)
-        except Empty:
-            used = f"all {CONNECTIONS_MAX} connections to the ledger are used"
-            raise UnavailableError(used) from None
+        if not self._places.acquire(timeout=WAIT_S_MAX if waits else 0):
+            raise UnavailableError(f"all {CONNECTIONS_MAX} connections to the ledger are used")
         connection = None
         try:
             connection = self._open_snapshot(deadline_s)
         finally:
             if connection is None:
-                self._places.put(None)
+                self._places.release()
         return connection
 
     def release(self, connection: Connection, *, is_whole: bool) -> None:
@@ -66,7 +60,7 @@ class ReaderConnections:
                 self._put_away(connection, is_whole=is_whole)
             else:
                 self._drop(connection)
-            self._places.put(None)
+            self._places.release()
 
     def close(self) -> None:
         """Close the connections that are not in use."""
