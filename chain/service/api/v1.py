@@ -212,7 +212,7 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
                     yield ": nothing new\n\n"
                     continue
                 is_known = change.id in sent or _leads_to(change, announced)
-                announced = None if change.connected else announced
+                announced = None if change.connected or change.disconnected else announced
                 text = "" if is_known else "".join(encode_events(change))
                 if text:
                     yield text
