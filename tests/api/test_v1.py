@@ -11,9 +11,7 @@ from chain.primitives.numbers import id_text
 from chain.service.api.events import (
     BEHIND_MAX,
     LISTENERS_MAX,
-    JoinedBlock,
     TooManySubscribersError,
-    Update,
 )
 from chain.service.api.ports import MiningInfo, NoMiner
 from chain.service.api.v1 import encode_events
@@ -163,23 +161,28 @@ def test_recommended_fees(on_node):
     on_node(scenario)
 
 
-def test_a_block_that_was_the_tip_at_the_start_is_not_told_of_again(on_node):
-    """Its update comes behind the start if it is being published at that moment."""
+def test_who_subscribes_while_a_block_is_published_gets_it_once(on_node):
+    """The view has it already, and the subscribers do not: the start is before it."""
 
     async def scenario(node):
         await node.grow(101)
-        events: asyncio.Queue[str] = asyncio.Queue()
-        reading = asyncio.create_task(stream(node, events))
-        async with asyncio.timeout(20):
-            assert parsed(await events.get())[1]["height"] == 101
-            tip = JoinedBlock(node.chain.tip.id, 101, NOW, 1)
-            for subscriber in node.context.events._present():
-                subscriber.put(Update(connected=(tip,)))
-                subscriber.put(Update(connected=(tip,)))  # as if it had left and come back
-            assert parsed(await events.get())[0] == "block"
-            assert events.empty()
-            node.context.events.close()
-            await reading
+        loop, found = asyncio.get_running_loop(), []
+        with ExitStack() as subscriptions:
+
+            async def subscribe():
+                found.append(subscriptions.enter_context(node.context.events.subscribe()))
+
+            def before_the_events(change):
+                if not found:
+                    assert change.view.tip == node.context.node.view.tip
+                    asyncio.run_coroutine_threadsafe(subscribe(), loop).result(20)
+
+            node.context.node.listeners.insert(0, before_the_events)
+            await node.mine()
+            [subscriber] = found
+            assert subscriber.tip.height == 101
+            change = await subscriber.next(20)
+            assert [block.height for block in change.connected] == [102]
 
     on_node(scenario)
 

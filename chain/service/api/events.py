@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from chain.consensus.entry import BlockTreeEntry
 from chain.node.mempool import RemovalReason
 from chain.node.node import ChainStateUpdate, Node
 from chain.primitives.numbers import Hash32
@@ -91,7 +92,8 @@ def update_of(change: ChainStateUpdate) -> Update:
 class EventSubscriber:
     """One subscribed client: yields changes in order, then None once at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, tip: BlockTreeEntry | None) -> None:
+        self.tip = tip  # when it subscribed: what led there is not among its changes
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Update | None] = asyncio.Queue()
         self._ended = False
@@ -147,6 +149,7 @@ class Subscribers:
         self._limit = limit
         self._lock = threading.Lock()
         self._subscribers: set[EventSubscriber] = set()
+        self._tip: BlockTreeEntry | None = None  # after the last update; None before the first
         self._closed = False
 
     @property
@@ -170,8 +173,8 @@ class Subscribers:
 
         While the process is stopping, the subscription has ended already.
         """
-        subscriber = EventSubscriber()
         with self._lock:
+            subscriber = EventSubscriber(self._tip)
             if self._closed:
                 subscriber.put(None)
             elif self.is_full:
@@ -190,6 +193,20 @@ class Subscribers:
         for subscriber in self._present():
             subscriber.put(None)
 
+    def _skipped_to(self, tip: BlockTreeEntry) -> bool:
+        """Note the tip after an update, if nobody is subscribed; return whether that is so."""
+        with self._lock:
+            if self._subscribers:
+                return False
+            self._tip = tip
+            return True
+
+    def _updated_to(self, tip: BlockTreeEntry) -> tuple[EventSubscriber, ...]:
+        """Note the tip after an update; return those who have to get it, now or never."""
+        with self._lock:
+            self._tip = tip
+            return tuple(self._subscribers)
+
     def _present(self) -> tuple[EventSubscriber, ...]:
         """Return those who are subscribed now; from any thread."""
         with self._lock:
@@ -201,6 +218,7 @@ class Events(Subscribers):
 
     def __init__(self, node: Node) -> None:
         super().__init__(LISTENERS_MAX)
+        self._tip = node.view.tip
         node.listeners.append(self._publish)
 
     async def since(self, _last_id: str, /) -> AsyncIterator[Update]:
@@ -208,9 +226,9 @@ class Events(Subscribers):
         yield Update(is_reset=True)
 
     def _publish(self, change: ChainStateUpdate) -> None:
-        subscribers = self._present()
-        if not subscribers:
+        tip = change.view.tip
+        if self._skipped_to(tip):
             return
         update = update_of(change)
-        for subscriber in subscribers:
+        for subscriber in self._updated_to(tip):
             subscriber.put(update)

@@ -12,7 +12,7 @@ from chain.consensus.params import network_identity
 from chain.ledger.errors import LedgerError
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.compact import difficulty
-from chain.primitives.numbers import Hash32, id_text
+from chain.primitives.numbers import id_text
 from chain.service.api.context import ApiContext
 from chain.service.api.dependencies import Api
 from chain.service.api.esplora_json import MempoolSummary, mempool_summary
@@ -198,8 +198,7 @@ async def events(api: Api, request: Request) -> StreamingResponse:
 async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
     try:
         with api.events.subscribe() as listener:
-            tip = api.state.view.tip
-            announced: Hash32 | None = tip.id  # its update may follow, if it is being published now
+            tip = listener.tip or api.state.view.tip
             yield "retry: 2000\n" + _event("tip", {"height": tip.height, "id": id_text(tip.id)})
             sent: set[str | None] = set()  # what the journal gave, and the listener may repeat
             if last_id is not None:
@@ -211,9 +210,7 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
                 if change is None:
                     yield ": nothing new\n\n"
                     continue
-                is_known = change.id in sent or _leads_to(change, announced)
-                announced = None if change.connected or change.disconnected else announced
-                text = "" if is_known else "".join(encode_events(change))
+                text = "" if change.id in sent else "".join(encode_events(change))
                 if text:
                     yield text
     except _ENDS_STREAM:  # the client reconnects, and resumes; a failed ledger ends the process
@@ -231,10 +228,6 @@ async def _changes(listener: EventSubscriber) -> AsyncIterator[Update | None]:
         if change is None:  # the client was too slow, or the server stops: it reconnects
             return
         yield change
-
-
-def _leads_to(change: Update, block_id: Hash32 | None) -> bool:
-    return bool(change.connected) and change.connected[-1].id == block_id
 
 
 def encode_events(update: Update) -> Iterator[str]:

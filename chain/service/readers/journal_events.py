@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Final
 
+from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.engine import read_rows
 from chain.ledger.db.node_state import Version, parse_version, read_version
 from chain.ledger.db.pool_rows import JOURNAL_ALL, read_unbroken_journal
@@ -44,16 +45,17 @@ class JournalEvents(Subscribers):
 
     def publish(self) -> None:
         """Publish what is new to the subscribers; called on the thread that follows."""
-        version = self._follower.version
-        if version == self._published:
+        view = self._follower.view
+        if view.version == self._published:
             return
-        subscribers = self._present()
-        if self._published is None or not subscribers:
-            self._published = version
+        if self._published is None:
+            self._updated_to(view.tip)
+        if self._published is None or self._skipped_to(view.tip):
+            self._published = view.version
             return
-        updates, self._published = self._since(self._published, JOURNAL_ALL)
-        for update in updates:
-            for subscriber in subscribers:
+        updates, self._published, tip = self._since(self._published, JOURNAL_ALL)
+        for subscriber in self._updated_to(tip):
+            for update in updates:
                 subscriber.put(update)
 
     async def since(self, last_id: str) -> AsyncIterator[Update]:
@@ -67,30 +69,31 @@ class JournalEvents(Subscribers):
                 yield Update(is_reset=True)
                 return
             async with self._resuming:  # one after the other, and the other threads read on
-                updates, at = await on_thread(partial(self._since, at, VERSIONS_AT_ONCE))
+                updates, at, _ = await on_thread(partial(self._since, at, VERSIONS_AT_ONCE))
             for update in updates:
                 yield update
             if len(updates) < VERSIONS_AT_ONCE:
                 return
 
-    def _since(self, before: Version, limit: int) -> tuple[list[Update], Version]:
-        """Return the updates after a version, and the version of the last of them."""
+    def _since(self, before: Version, limit: int) -> tuple[list[Update], Version, BlockTreeEntry]:
+        """Return the updates after a version, the version of the last, and the present tip."""
         with self._follower.snapshot() as at:
             version = at.ledger.query(read_version)
             if before == version:
-                return [], version
+                return [], version, at.view.tip
             rows = at.ledger.query(lambda c: read_unbroken_journal(c, before, version, limit))
             if rows is None:
-                return [Update(id=str(version), is_reset=True)], version
+                return [Update(id=str(version), is_reset=True)], version, at.view.tip
             updates: list[Update] = []
             for sequence, _, data in rows:
                 try:
                     changes = decode_changes(data)
                 except DecodeError:
-                    return [*updates, Update(id=str(version), is_reset=True)], version
+                    updates.append(Update(id=str(version), is_reset=True))
+                    return updates, version, at.view.tip
                 one = Version(version.epoch, sequence)
                 updates.append(journal_update(one, changes, at.ledger, at.headers))
-            return updates, Version(version.epoch, rows[-1][0])
+            return updates, Version(version.epoch, rows[-1][0]), at.view.tip
 
 
 def journal_update(
