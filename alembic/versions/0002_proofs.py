@@ -9,7 +9,7 @@ from alembic import op
 
 from chain.ledger.db.engine import read_rows, stream_rows, write_rows
 from chain.ledger.db.index.digests import DigestChanges, Kind, transaction_digest
-from chain.ledger.db.row_sums import history_digest
+from chain.ledger.db.index.row_sums import history_digest
 
 revision = "0002"
 down_revision = "0001"

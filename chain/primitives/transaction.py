@@ -26,8 +26,11 @@ SEQUENCE_LOCK_OFF: Final = 1 << 31  # BIP68
 SEQUENCE_LOCK_IS_TIME: Final = 1 << 22
 SEQUENCE_LOCK_MASK: Final = 0xFFFF
 WITNESS_SCALE: Final = 4  # BIP141: a byte outside the witness weighs four
-_MARKER_AND_FLAG: Final = b"\x00\x01"  # BIP144
+MARKER_AND_FLAG: Final = b"\x00\x01"  # BIP144
 _WIDE: Final = 0xFD  # from this value, a size takes more than one byte
+_SEGWIT_INPUTS_START: Final = 7  # after version, marker and flag, and a count of one byte
+_SEGWIT_INPUT_BYTES: Final = 41  # with an empty script
+_SCRIPT_SIZE_AT: Final = 8  # in an output, after the value
 
 # Each raises struct.error if the bytes end too early.
 _read_uint32: Final = struct.Struct("<I").unpack_from
@@ -112,7 +115,7 @@ class Transaction:
             if self.has_witness:
                 version, body, lock_time = self._base_parts()
                 witness = b"".join(encode_witness(txin.witness) for txin in self.inputs)
-                self._raw = version + _MARKER_AND_FLAG + body + witness + lock_time
+                self._raw = version + MARKER_AND_FLAG + body + witness + lock_time
             else:
                 self._raw = self.base_raw
         return self._raw
@@ -232,6 +235,25 @@ def decode_base_transaction(data: bytes) -> Transaction:
     if at + 4 != len(data):
         raise DecodeError(f"{len(data) - at - 4} bytes after the transaction")
     return Transaction(version, [TxIn(*txin) for txin in inputs], outputs, lock_time)
+
+
+def witness_base(raw: bytes) -> bytes | None:
+    """Return the bytes whose hash is the txid of a transaction that spends by witnesses alone.
+
+    That is nearly every transaction. For another one, or other bytes, they are any bytes or None:
+    the caller compares their hash with a txid, and if it differs, decodes the transaction.
+    """
+    if raw[4:6] != MARKER_AND_FLAG:
+        return None
+    try:
+        at = _SEGWIT_INPUTS_START + _SEGWIT_INPUT_BYTES * raw[_SEGWIT_INPUTS_START - 1]
+        count = raw[at]
+        at += 1
+        for _ in range(count):
+            at += _SCRIPT_SIZE_AT + 1 + raw[at + _SCRIPT_SIZE_AT]
+    except IndexError:
+        return None
+    return raw[:4] + raw[6:at] + raw[-4:]
 
 
 def read_transaction(data: bytes, start: int) -> tuple[Transaction, int]:

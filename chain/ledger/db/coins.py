@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from chain.consensus.coin import Coin
 from chain.ledger.db.engine import Types, delete_keys, table_order
 from chain.ledger.db.index.row_buffer import RowBuffer
+from chain.ledger.db.index.row_sums import HashSum
 from chain.ledger.db.records import encode_coin
-from chain.ledger.db.row_sums import HashSum
 from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import Amount, Height, OutPoint
 

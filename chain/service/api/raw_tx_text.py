@@ -12,14 +12,13 @@ from typing import Final
 from chain.consensus.coin import Coin
 from chain.primitives.address import AddressPrefixes
 from chain.primitives.numbers import NULL_HASH, Hash32
-from chain.primitives.transaction import WITNESS_SCALE, decode_transaction
+from chain.primitives.transaction import MARKER_AND_FLAG, WITNESS_SCALE, decode_transaction
 from chain.service.api.tx_text import (
     ScriptTexts,
     script_texts,
     tx_text_in,
 )
 
-_MARKER_AND_FLAG: Final = b"\x00\x01"  # BIP144
 _INPUTS_START: Final = 7  # after the version, these two, and a count of one byte
 _INPUT_BYTES: Final = 41  # with an empty script
 _OUTPUT_BYTES: Final = 9  # of one without its script
@@ -59,7 +58,7 @@ def _written(  # noqa: PLR0915 - three functions would take a third longer
 ) -> str:
     """Return the JSON. Raises _UnusualError, IndexError, struct.error."""
     count = raw[_INPUTS_START - 1]
-    if raw[4:6] != _MARKER_AND_FLAG or count != len(coins) or count >= _WIDE:
+    if raw[4:6] != MARKER_AND_FLAG or count != len(coins) or count >= _WIDE:
         raise _UnusualError
     vin = vout = ""
     fee = 0
@@ -73,7 +72,7 @@ def _written(  # noqa: PLR0915 - three functions would take a third longer
         at = start + size
         vout = f"{vout}{texts[raw[start:at]]}{value}}},"
         fee -= value
-    base_size, digits = at - len(_MARKER_AND_FLAG) + _LOCK_TIME_BYTES, raw.hex()
+    base_size, digits = at - len(MARKER_AND_FLAG) + _LOCK_TIME_BYTES, raw.hex()
     inputs = _read_inputs(raw[_INPUTS_START:inputs_end])
     for coin, (spent, index, size, sequence) in zip(coins, inputs):  # noqa: B905 - as many
         value = coin.value

@@ -12,10 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chain.consensus.coin import Coin
-from chain.ledger.db import row_sums as module
 from chain.ledger.db.coins import CoinSet
-from chain.ledger.db.records import encode_coin
-from chain.ledger.db.row_sums import (
+from chain.ledger.db.index import row_sums as module
+from chain.ledger.db.index.row_sums import (
     MODULUS,
     CompiledSums,
     CompiledSumsError,
@@ -26,6 +25,7 @@ from chain.ledger.db.row_sums import (
     add_txids_in_python,
     sum_of_hashes_in_python,
 )
+from chain.ledger.db.records import encode_coin
 from chain.llvm.hashing import host_features
 from tests.guarded_memory import GuardedMemory
 

@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from chain.ledger.db import row_sums
 from chain.ledger.db.engine import read_keys, read_rows, write_rows
-from chain.ledger.db.row_sums import MODULUS
+from chain.ledger.db.index import row_sums
+from chain.ledger.db.index.row_sums import MODULUS
 from chain.ledger.errors import DamagedError
 
 DIGEST_ROWS: Final = 256  # rows of the table for each index, by the first byte of the key

@@ -17,7 +17,7 @@ from chain.ledger.db.index.digests import (
     bucket_of,
     read_digest,
 )
-from chain.ledger.db.row_sums import MODULUS, history_digest
+from chain.ledger.db.index.row_sums import MODULUS, history_digest
 from chain.ledger.db.schema import SCRIPT_KEY_BYTES
 from chain.ledger.errors import DamagedError
 from chain.primitives.numbers import OutPoint

@@ -21,17 +21,16 @@ from chain.ledger.db.index.digests import (
     read_digest,
     transaction_digest,
 )
+from chain.ledger.db.index.row_sums import MODULUS
 from chain.ledger.db.large_values import BlobQuery, ReadPiece, read_values
 from chain.ledger.db.records import transaction_checksum
-from chain.ledger.db.row_sums import MODULUS
 from chain.ledger.db.schema import POSITION_BITS, transaction_number
 from chain.ledger.errors import DamagedError
 from chain.primitives.block import HEADER_BYTES
 from chain.primitives.encoding import DecodeError, read_compact_size
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, Height, id_text
-from chain.primitives.raw_transaction import witness_base
-from chain.primitives.transaction import Transaction, decode_transaction
+from chain.primitives.transaction import Transaction, decode_transaction, witness_base
 
 _TXID_BYTES: Final = 32
 _NUMBERS: Final = "SELECT txid, number FROM transactions WHERE txid IN"

@@ -3,8 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.primitives.raw_transaction import witness_base
-from chain.primitives.transaction import Transaction, TxIn, TxOut
+from chain.primitives.transaction import Transaction, TxIn, TxOut, witness_base
 from tests.primitives.strategies import outputs, transactions, uint32
 
 spends = st.builds(
