@@ -1,10 +1,10 @@
 """Rules for a block whose payments all spend P2WPKH in its usual form, applied to columns.
 
 The same rules as in block_validation, which applies them to one transaction after the other: here
-each is a few passes over all payments of a block, which takes Python half the time or less. Nothing is
+each is a few passes over all payments of a block, in half of Python's time or less. Nothing is
 refused here. Whatever breaks a rule or is unusual (a lock that could be closed, another hash type,
-amounts of more than all coins in one block) is for the other way, which says why. So each function
-is stricter than the rules that it stands for, and never more lenient.
+amounts of more than all coins in one block) is left to the other way, which gives the reason. So
+each function is stricter than the rules that it stands for, and never more lenient.
 """
 
 from bisect import bisect_right
