@@ -92,6 +92,7 @@ async def reading(node: Running, folder: Path) -> AsyncIterator[Reading]:
         follower = Follower(reader, node.context.params)
         await asyncio.to_thread(follower.open)
         following, events = Following(follower), JournalEvents(follower, LISTENERS)
+        await asyncio.to_thread(events.publish)
         following.listeners.append(events.publish)
         way = NodeWay(folder)
         stack.push_async_callback(way.close)

@@ -187,6 +187,16 @@ def test_who_subscribes_while_a_block_is_published_gets_it_once(on_node):
     on_node(scenario)
 
 
+def test_who_subscribes_after_the_reply_begins_after_the_change(on_node):
+    async def scenario(node):
+        for height in range(1, 30):
+            await node.mine()
+            with node.context.events.subscribe() as subscriber:
+                assert subscriber.tip.height == height
+
+    on_node(scenario)
+
+
 def test_events_tell_of_blocks_transactions_and_reorganisations(on_node):
     async def scenario(node):
         await node.grow(101)

@@ -92,7 +92,7 @@ def update_of(change: ChainStateUpdate) -> Update:
 class EventSubscriber:
     """One subscribed client: yields changes in order, then None once at the end."""
 
-    def __init__(self, tip: BlockTreeEntry | None) -> None:
+    def __init__(self, tip: BlockTreeEntry) -> None:
         self.tip = tip  # when it subscribed: what led there is not among its changes
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Update | None] = asyncio.Queue()
@@ -149,7 +149,7 @@ class Subscribers:
         self._limit = limit
         self._lock = threading.Lock()
         self._subscribers: set[EventSubscriber] = set()
-        self._tip: BlockTreeEntry | None = None  # after the last update; None before the first
+        self._tip: BlockTreeEntry | None = None  # after the last update; set before any subscriber
         self._closed = False
 
     @property
@@ -174,6 +174,7 @@ class Subscribers:
         While the process is stopping, the subscription has ended already.
         """
         with self._lock:
+            assert self._tip is not None, "subscriptions begin after the first look at the chain"
             subscriber = EventSubscriber(self._tip)
             if self._closed:
                 subscriber.put(None)

@@ -198,8 +198,8 @@ async def events(api: Api, request: Request) -> StreamingResponse:
 async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
     try:
         with api.events.subscribe() as listener:
-            tip = listener.tip or api.state.view.tip
-            yield "retry: 2000\n" + _event("tip", {"height": tip.height, "id": id_text(tip.id)})
+            start = {"height": listener.tip.height, "id": id_text(listener.tip.id)}
+            yield "retry: 2000\n" + _event("tip", start)
             sent: set[str | None] = set()  # what the journal gave, and the listener may repeat
             if last_id is not None:
                 async for update in api.events.since(last_id):

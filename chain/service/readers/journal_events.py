@@ -5,6 +5,7 @@ has its version as its id, from which a client that was away goes on.
 """
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Final
@@ -40,11 +41,19 @@ class JournalEvents(Subscribers):
     def __init__(self, follower: Follower, listeners_max: int) -> None:
         super().__init__(listeners_max)
         self._follower = follower
+        self._publishing = threading.Lock()
         self._published: Version | None = None
         self._resuming = asyncio.Lock()  # a full journal takes 4 s and 200 MB to decode
 
     def publish(self) -> None:
-        """Publish what is new to the subscribers; called on the thread that follows."""
+        """Publish what is new to the subscribers, from any thread but the event loop's.
+
+        The first call, which must come before anybody subscribes, sets where subscriptions begin.
+        """
+        with self._publishing:
+            self._publish()
+
+    def _publish(self) -> None:
         view = self._follower.view
         if view.version == self._published:
             return

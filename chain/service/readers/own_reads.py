@@ -74,6 +74,7 @@ class OwnReads:
         """Read the present version, and have the next ones read soon after each block."""
         await self._commit()
         await asyncio.to_thread(self.state.open)
+        await asyncio.to_thread(self.events.publish)  # subscriptions begin here
         self._node.listeners.append(self._on_change)
         try:
             yield
@@ -97,7 +98,7 @@ class OwnReads:
             self._loop.call_soon_threadsafe(self.following.look_soon)
 
     async def commit_changes(self) -> None:
-        """Commit what was changed, and read it, for WAIT_S_MAX at most.
+        """Commit what was changed, read it and publish it, for WAIT_S_MAX at most.
 
         Clients that wait for versions cannot hold this up, as they have places of their own.
         Raises LedgerError: it could not be committed.
@@ -111,6 +112,7 @@ class OwnReads:
     def _read(self) -> None:
         with self.state.snapshot():
             pass
+        self.events.publish()  # so that who subscribes after the reply begins after the change
 
     def _on_change(self, change: ChainStateUpdate) -> None:
         """Have new blocks and headers read at once; called on the ledger thread."""

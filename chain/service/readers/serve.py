@@ -255,6 +255,7 @@ async def _api(reading: _Reading, supervisor: Supervisor) -> AsyncIterator[Liste
     settings, follower, following = reading.settings, reading.follower, reading.following
     processes, is_shared = reading.plan.processes, reading.plan.parent is not None
     events = JournalEvents(follower, part(LISTENERS_MAX, "listeners_max", processes))
+    await asyncio.to_thread(events.publish)  # subscriptions begin here
     following.listeners.append(events.publish)
     way = NodeWay(settings.folder)
     context = ApiContext(
