@@ -81,6 +81,36 @@ def test_the_text_of_bytes_is_that_of_the_decoded_transaction(tx, data):
     ],
 )
 def test_transactions_at_the_limits_have_the_same_text(tx):
+    check_with_coins(tx)
+
+
+def other_items() -> Transaction:
+    """Return one with 256 witness items, where a count of one byte would find 253 others."""
+    items = [bytes([5]), *[b""] * 255]  # the byte would be the size of five empty items
+    return Transaction(2, [TxIn(POINT, b"", 5, tuple(items))], [TxOut(1, P2WPKH)], 7)
+
+
+def other_outputs() -> Transaction:
+    """Return one with 253 outputs, where a count of one byte would find 253 others.
+
+    The second of these would begin with the last byte of the first value, have its own value and
+    script in the first script, and end with the second output.
+    """
+    second = TxOut(2, P2WPKH)
+    size = len(P2WPKH) + 9 + len(second.script)  # its value and size before it
+    first = TxOut(1, bytes(6) + bytes([size]) + P2WPKH)
+    outputs = [first, second, *[TxOut(3, P2WPKH)] * 251]
+    return Transaction(2, [TxIn(POINT, b"", 5, (bytes(71), bytes(33)))], outputs, 7)
+
+
+@pytest.mark.parametrize("tx", [other_items(), other_outputs()])
+def test_a_count_of_several_bytes_is_not_read_as_one_byte(tx):
+    """What follows would make sense, too: a page would show payments that nobody made."""
+    assert all(out.value < 4 for out in tx.outputs)
+    check_with_coins(tx)
+
+
+def check_with_coins(tx: Transaction) -> None:
     for script in (P2WPKH, b"", b"\x51" * 43, bytes(300)):
         check(tx, (Coin(2**40, script, 3, False),) * len(tx.inputs))
     check(tx, ())

@@ -58,13 +58,14 @@ def _written(  # noqa: PLR0915 - three functions would take a third longer
 ) -> str:
     """Return the JSON. Raises _UnusualError, IndexError, struct.error."""
     count = raw[_INPUTS_START - 1]
-    if raw[4:6] != MARKER_AND_FLAG or count != len(coins) or count >= _WIDE:
+    inputs_end = _INPUTS_START + _INPUT_BYTES * count
+    output_count = raw[inputs_end]  # a wide one taken for one byte could show other outputs
+    if raw[4:6] != MARKER_AND_FLAG or count != len(coins) or max(count, output_count) >= _WIDE:
         raise _UnusualError
     vin = vout = ""
     fee = 0
-    inputs_end = _INPUTS_START + _INPUT_BYTES * count
     at = inputs_end + 1
-    for _ in range(raw[inputs_end]):
+    for _ in range(output_count):
         value, size = _read_output(raw, at)
         if size >= _WIDE:
             raise _UnusualError
@@ -107,6 +108,8 @@ def _witness(raw: bytes, digits: str, at: int) -> tuple[str, int]:
     `digits` are the hex digits of `raw`.
     """
     count, items = raw[at], []
+    if count >= _WIDE:
+        raise _UnusualError
     at += 1
     for _ in range(count):
         size = raw[at]
