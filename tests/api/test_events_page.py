@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chain.ledger.db.node_state import parse_version
+from chain.ledger.db.node_state import Version, parse_version
 from chain.node import journal
 from chain.node.journal import Added, Removed
 from chain.node.mempool import RemovalReason
@@ -32,7 +32,7 @@ from tests.builders import pay, spend
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "events.md").read_text()
 ONE, TWO, THREE = (Hash32(bytes([number]) * 32) for number in (1, 2, 3))
 EVERYTHING = Update(
-    id="00.1",
+    id=Version(bytes(24), 1),
     is_reset=True,
     disconnected=(ONE,),
     connected=(JoinedBlock(TWO, 1, 2, 3),),

@@ -10,7 +10,7 @@ from chain.primitives.numbers import id_text
 from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.readers.journal_events import VERSIONS_AT_ONCE
 from tests.api.harness import payment
-from tests.api.reading import LISTENERS
+from tests.api.reading import LISTENERS, committed
 from tests.api.test_v1 import parsed
 
 VERSION = "groat-version"
@@ -68,6 +68,27 @@ def test_every_block_that_came_or_went_is_an_event_and_the_stream_resumes(on_rea
         an_id, event = split_id(await again.get())
         assert (an_id > last_id, parsed(event)[1]["height"]) == (True, 104)
         resumed.cancel()
+
+    on_reader(scenario)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_client_of_a_process_that_was_ahead_gets_no_event_again(on_reader, is_known):
+    """Nor after a reset, which stands for all that came before."""
+
+    async def scenario(node, reader):
+        events = asyncio.Queue()
+        with reader.context.events._publishing:  # this process is slow to publish
+            await node.grow(2)
+            last = str(await committed(node)) if is_known else f"{'0' * 48}.5"
+            task = asyncio.create_task(stream(reader, events, [(b"last-event-id", last.encode())]))
+            assert parsed(await events.get())[0] == "tip"
+            if not is_known:
+                assert parsed(split_id(await events.get())[1]) == ("reset", {})
+        await node.mine()
+        name, data = parsed(split_id(await events.get())[1])
+        assert (name, data["height"]) == ("block", node.chain.tip.height)
+        task.cancel()
 
     on_reader(scenario)
 

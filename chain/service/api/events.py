@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from chain.consensus.entry import BlockTreeEntry
+from chain.ledger.db.node_state import Version
 from chain.node.mempool import RemovalReason
 from chain.node.node import ChainStateUpdate, Node
 from chain.primitives.numbers import Hash32
@@ -56,7 +57,7 @@ class RemovedTx:
 class Update:
     """What changed from one version or view to the next, without what came and went again."""
 
-    id: str | None = None  # from which a client may go on later; None: it cannot
+    id: Version | None = None  # from which a client may go on later; None: it cannot
     is_reset: bool = False  # what was missed is not known any more
     disconnected: tuple[Hash32, ...] = ()  # tip first
     connected: tuple[JoinedBlock, ...] = ()  # in chain order

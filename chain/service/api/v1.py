@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from chain.consensus.params import network_identity
+from chain.ledger.db.node_state import Version, parse_version
 from chain.ledger.errors import LedgerError
 from chain.node.policy import RATE_VBYTES
 from chain.primitives.compact import difficulty
@@ -200,17 +201,18 @@ async def _stream(api: ApiContext, last_id: str | None) -> AsyncIterator[str]:
         with api.events.subscribe() as listener:
             start = {"height": listener.tip.height, "id": id_text(listener.tip.id)}
             yield "retry: 2000\n" + _event("tip", start)
-            sent: set[str | None] = set()  # what the journal gave, and the listener may repeat
+            known: Version | None = None  # what the client has: the listener may be behind
             if last_id is not None:
+                known = parse_version(last_id)
                 async for update in api.events.since(last_id):
-                    sent.add(update.id)
+                    known = update.id
                     yield "".join(encode_events(update))
-                sent.discard(None)
             async for change in _changes(listener):
                 if change is None:
                     yield ": nothing new\n\n"
                     continue
-                text = "" if change.id in sent else "".join(encode_events(change))
+                is_old = change.id is not None and known is not None and known.includes(change.id)
+                text = "" if is_old else "".join(encode_events(change))
                 if text:
                     yield text
     except _ENDS_STREAM:  # the client reconnects, and resumes; a failed ledger ends the process

@@ -92,13 +92,13 @@ class JournalEvents(Subscribers):
                 return [], version, at.view.tip
             rows = at.ledger.query(lambda c: read_unbroken_journal(c, before, version, limit))
             if rows is None:
-                return [Update(id=str(version), is_reset=True)], version, at.view.tip
+                return [Update(id=version, is_reset=True)], version, at.view.tip
             updates: list[Update] = []
             for sequence, _, data in rows:
                 try:
                     changes = decode_changes(data)
                 except DecodeError:
-                    updates.append(Update(id=str(version), is_reset=True))
+                    updates.append(Update(id=version, is_reset=True))
                     return updates, version, at.view.tip
                 one = Version(version.epoch, sequence)
                 updates.append(journal_update(one, changes, at.ledger, at.headers))
@@ -111,7 +111,7 @@ def journal_update(
     """Return the update of one version, without what came and went again in it."""
     last = {c.txid: c for c in changes if isinstance(c, Added | Removed)}.values()
     return Update(
-        id=str(version),
+        id=version,
         disconnected=tuple(c.block_id for c in changes if isinstance(c, Disconnected)),
         connected=tuple(
             _joined(c.block_id, ledger, headers) for c in changes if isinstance(c, Connected)
