@@ -9,10 +9,11 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from chain.durable_file import removing
 from chain.endpoint import PORT_MAX, Endpoint
 from chain.regular_file import open_to_append
 
@@ -40,7 +41,7 @@ def published_api_address(folder: Path, endpoint: Endpoint) -> Iterator[None]:
         try:
             yield
         finally:
-            with suppress(FileNotFoundError):
+            with removing(path):
                 path.unlink()
 
 

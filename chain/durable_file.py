@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+log = logging.getLogger(__name__)
 _FILE_MODE: Final = 0o600
 # What systems answer that cannot open or sync a folder; there the rename has to be enough.
 _NO_FOLDER_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
@@ -37,6 +40,21 @@ def replace_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def removing(path: Path) -> Iterator[None]:
+    """Remove in the block a file that this process has left at `path`, as the process ends.
+
+    That it cannot be removed is logged, and no error, which would hide the one that ends the
+    process: a disk that can no longer be written is a reason for both.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        log.warning("cannot remove %s: %s", path, error.strerror or error)
 
 
 def sync_folder(path: Path) -> None:

@@ -159,7 +159,10 @@ class Reader:
 
         Raises LedgerError.
         """
-        if _identity(self._file) != self._opened:
+        found = _identity(self._file)
+        if found is None and self._opened is not None:
+            raise LedgerError(f"the ledger {self._file} is gone: it was moved or deleted")
+        if found != self._opened:
             raise LedgerError(f"the ledger {self._file} was replaced: start this process again")
 
     def check_schema(self) -> None:

@@ -22,7 +22,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from chain.durable_file import replace_file
+from chain.durable_file import removing, replace_file
 from chain.ledger.db.node_state import Version
 from chain.ledger.errors import LedgerError
 from chain.regular_file import NotRegularError, TooLongError, read_regular_file
@@ -81,7 +81,7 @@ class SocketPath:
 
     def remove(self) -> None:
         """Remove the socket, unless another node has put its own there since."""
-        with suppress(FileNotFoundError):
+        with removing(Path(self.path)):
             if self._bound is not None and self._bound == self._present():
                 Path(self.path).unlink()
 
@@ -216,7 +216,7 @@ async def taking_hand_ons(app: ASGIApp, folder: Path, commit: Commit) -> AsyncIt
 
 def _remove_secret(path: Path, secret: str) -> None:
     """Remove the secret, unless another node has replaced it since."""
-    with suppress(FileNotFoundError, NotRegularError, TooLongError):
+    with removing(path), suppress(NotRegularError, TooLongError):
         if read_regular_file(path, _SECRET_BYTES) == secret.encode():
             path.unlink()
 

@@ -197,11 +197,14 @@ def test_another_epoch_is_read_whole_even_if_it_seems_to_be_an_earlier_one(walk,
             assert shown(at.view.pool) == shown(walk.node.view.pool)
 
 
-def test_a_file_that_was_replaced_ends_a_reader(walk, tmp_path):
+def test_a_file_that_is_gone_or_was_replaced_ends_a_reader(walk, tmp_path):
     with followed(tmp_path) as follower:
         follower.listen()
         file = tmp_path / LEDGER_NAME
         file.rename(tmp_path / "old.sqlite")
+        with pytest.raises(LedgerError, match=r"is gone: it was moved or deleted$"):
+            follower.listen()
+        file.touch()
         with pytest.raises(LedgerError, match="was replaced"):
             follower.listen()
 

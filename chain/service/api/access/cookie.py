@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from chain.durable_file import replace_file
+from chain.durable_file import removing, replace_file
 from chain.regular_file import NotRegularError, TooLongError, read_regular_file
 from chain.service.api.access.auth import COOKIE_USER, Logins
 
@@ -33,7 +33,7 @@ def write_cookie(folder: Path) -> str:
 def remove_cookie(folder: Path, password: str) -> None:
     """Remove the cookie that `write_cookie` left, unless another node has replaced it since."""
     target = folder / COOKIE_NAME
-    with suppress(FileNotFoundError, NotRegularError, TooLongError):
+    with removing(target), suppress(NotRegularError, TooLongError):
         mine = f"{COOKIE_USER}:{password}".encode()
         if read_regular_file(target, len(mine)) == mine:
             target.unlink()
