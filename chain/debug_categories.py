@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
+from chain.text_file import escaped
+
 CATEGORIES: Final = ("http", "mempool", "mining", "net", "rpc", "validation")
 ALL: Final = frozenset({"all", "1"})
 NONE: Final = frozenset({"none", "0"})  # it overrides the names before it
@@ -14,7 +16,7 @@ class UnknownCategoryError(ValueError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"unknown logging category {name[:_SHOWN_CHARACTERS_MAX]}")
+        super().__init__(f"unknown logging category {escaped(name[:_SHOWN_CHARACTERS_MAX])}")
 
 
 def expand_categories(names: Iterable[str]) -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import typer
 
 from chain.errors import ShownError, UsageError
+from chain.text_file import escaped
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -24,15 +25,20 @@ def failing() -> Iterator[None]:
     try:
         yield
     except ShownError as error:
-        sys.stderr.write(f"groat: {error}\n")
+        write_error(error)
         code = EXIT_USAGE if isinstance(error, UsageError) else error.exit_code
         raise typer.Exit(code) from None
     except BrokenPipeError:
         raise  # the reader closed the pipe: typer exits silently
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.stderr.write(f"groat: {where}{error.strerror or error}\n")
+        write_error(f"{where}{error.strerror or error}")
         raise typer.Exit(EXIT_FAILED) from None
+
+
+def write_error(problem: object) -> None:
+    """Write an error in one printable line, whatever it quotes: a file may have any name."""
+    sys.stderr.write(f"groat: {escaped(str(problem))}\n")
 
 
 def show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:

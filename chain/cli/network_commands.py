@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from chain.cli.command_output import failing, show
+from chain.cli.command_output import failing, show, write_error
 from chain.errors import UsageError
 from chain.help_text import COMMON_FLAGS
 from chain.network_file import network_names
@@ -264,9 +264,9 @@ def _answered(plan: "NetworkPlan", question: _Question, known: set[str]) -> "Net
             changed = question.changed(plan, text)
             check_flags(changed, known)
         except NewNetworkError as error:
-            sys.stderr.write(f"groat: {error}\n")
+            write_error(error)
         except ValueError as error:
-            sys.stderr.write(f"groat: {text[:50]!r}: {error}\n")
+            write_error(f"{text[:50]!r}: {error}")
         else:
             return changed
 

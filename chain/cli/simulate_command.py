@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chain.cli.command_flags import Force, Json
-from chain.cli.command_output import EXIT_FAILED, EXIT_USAGE, failing, show_result, working
+from chain.cli.command_output import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    failing,
+    show_result,
+    working,
+    write_error,
+)
 from chain.cli.result_text import scenario_lines, scenarios_verdict, simulation_lines
 from chain.primitives.numbers import counted
 from chain.regular_file import refuse_to_overwrite
@@ -123,7 +130,7 @@ def _play(names: str, request: "ScenarioRequest", *, as_json: bool) -> None:
             if not outcome.holds:
                 failed.append(outcome.scenario)
     except ScenarioError as error:
-        sys.stderr.write(f"groat: {error}\n")
+        write_error(error)
         raise typer.Exit(EXIT_USAGE) from None
     if not as_json:
         sys.stdout.write(scenarios_verdict(played, failed) + "\n")

@@ -78,6 +78,31 @@ def test_a_command_that_makes_no_sense(tmp_path, arguments, code, line):
     assert lines[-1].startswith(line), lines
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "--datadir"],
+        ["import"],
+        ["export"],
+        ["bench", "import"],
+        ["simulate", "--scenario"],
+        ["network", "new", "x", "--output"],
+        ["network", "show"],
+        ["mine", "--node", "http://127.0.0.1:1", "--cookie", "x", "--address"],
+        ["node", "--debug"],
+    ],
+    ids=" ".join,
+)
+def test_an_error_is_one_printable_line_whatever_it_quotes(tmp_path, monkeypatch, arguments):
+    """A terminal obeys escape sequences, and a newline forges a line."""
+    monkeypatch.chdir(tmp_path)
+    code, lines = groat(*arguments, "a\nb\x1b[2J\u202ec")
+    assert code in {1, 2}
+    [line] = lines
+    assert line.startswith("groat: ")
+    assert line.isprintable()
+
+
 def test_a_port_that_is_taken(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -12,6 +12,7 @@ from typing import Final
 from chain.errors import ShownError
 from chain.service.readers.serve import ReaderPlan, run_reader
 from chain.settings import load_settings
+from chain.text_file import escaped
 
 _GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
 
@@ -27,7 +28,7 @@ def main() -> int:
     try:
         asyncio.run(run_reader(load_settings(order["flags"]), plan))
     except ShownError as error:
-        sys.stderr.write(f"groat: an API process: {error}\n")
+        sys.stderr.write(f"groat: an API process: {escaped(str(error))}\n")
         return error.exit_code
     except OSError as error:
         sys.stderr.write(f"groat: an API process: {error.strerror or error}\n")
