@@ -8,7 +8,7 @@ from chain.node.deltas import DELTAS_MAX
 from chain.node.entry import PoolEntry
 from chain.primitives.encoding import DecodeError, read_bytes, read_uint
 from chain.primitives.hashes import sha256d
-from chain.primitives.numbers import Hash32
+from chain.primitives.numbers import Hash32, counted
 from chain.primitives.transaction import Transaction, read_transaction
 
 FILE_MAGIC: Final = b"groatmem"
@@ -97,7 +97,7 @@ def decode_pool(data: bytes, identities: Container[Hash32]) -> SavedPool:
         saved.append(SavedTransaction(transaction, time))
     deltas, at = _read_deltas(body, at) if version == FILE_VERSION_DELTAS else ({}, at)
     if at != len(body):
-        raise DecodeError(f"{len(body) - at} bytes after the end")
+        raise DecodeError(f"{counted(len(body) - at, 'byte')} after the end")
     return SavedPool(saved, deltas)
 
 

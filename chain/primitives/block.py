@@ -9,7 +9,7 @@ from chain.primitives.block_tables import BlockTables, P2wpkhColumns
 from chain.primitives.encoding import DecodeError, compact_size, read_compact_size
 from chain.primitives.hashes import sha256d
 from chain.primitives.merkle import merkle_root
-from chain.primitives.numbers import NULL_HASH, Hash32
+from chain.primitives.numbers import NULL_HASH, Hash32, counted
 from chain.primitives.transaction import WITNESS_SCALE, Transaction, read_transaction
 
 HEADER_BYTES: Final = 80
@@ -254,7 +254,7 @@ def _decode_in_python(header: Header, data: bytes, at: int, count: int) -> Block
         transaction, at = read_transaction(data, at)
         transactions.append(transaction)
     if at != len(data):
-        raise DecodeError(f"{len(data) - at} bytes after the block")
+        raise DecodeError(f"{counted(len(data) - at, 'byte')} after the block")
     block = Block(header, transactions)
     block._raw = data
     return block

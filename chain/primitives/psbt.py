@@ -19,7 +19,14 @@ from chain.primitives.encoding import (
     with_size,
 )
 from chain.primitives.key_origin import Origin
-from chain.primitives.numbers import AMOUNT_MAX, Amount, OutPoint, outpoint_index, outpoint_txid
+from chain.primitives.numbers import (
+    AMOUNT_MAX,
+    Amount,
+    OutPoint,
+    counted,
+    outpoint_index,
+    outpoint_txid,
+)
 from chain.primitives.signature import is_strict_der
 from chain.primitives.transaction import (
     Transaction,
@@ -187,7 +194,7 @@ def _decode(data: bytes) -> Psbt:
         fields, at = _read_map(data, at, _OUTPUT_SHAPES)
         outputs.append(fields)
     if at != len(data):
-        raise PsbtError(f"{len(data) - at} bytes after the PSBT")
+        raise PsbtError(f"{counted(len(data) - at, 'byte')} after the PSBT")
     psbt = Psbt(transaction, whole, tuple(inputs), tuple(outputs))
     for index in range(len(inputs)):
         _check_coin(psbt, index)

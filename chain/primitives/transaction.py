@@ -17,7 +17,7 @@ from chain.primitives.encoding import (
     with_size,
 )
 from chain.primitives.hashes import sha256d
-from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint, id_text
+from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32, OutPoint, counted, id_text
 from chain.primitives.script import count_sigops
 
 LOCK_TIME_THRESHOLD: Final = 500_000_000  # below: a height; from here: unix seconds
@@ -215,7 +215,7 @@ def decode_transaction(data: bytes) -> Transaction:
     """
     transaction, end = read_transaction(data, 0)
     if end != len(data):
-        raise DecodeError(f"{len(data) - end} bytes after the transaction")
+        raise DecodeError(f"{counted(len(data) - end, 'byte')} after the transaction")
     return transaction
 
 
@@ -233,7 +233,7 @@ def decode_base_transaction(data: bytes) -> Transaction:
     except (IndexError, struct.error):
         raise DecodeError("truncated inside a transaction") from None
     if at + 4 != len(data):
-        raise DecodeError(f"{len(data) - at - 4} bytes after the transaction")
+        raise DecodeError(f"{counted(len(data) - at - 4, 'byte')} after the transaction")
     return Transaction(version, [TxIn(*txin) for txin in inputs], outputs, lock_time)
 
 

@@ -1,5 +1,7 @@
 """Commands on a ledger without a running node: import, export, check, import benchmark."""
 
+import errno
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -136,27 +138,37 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _created(file: str, *, force: bool) -> Iterator[BinaryIO]:
-    """Open a stream for writing; a regular file gets its name only when it is complete.
-
-    Pipes and devices are written directly: replacing them by a file would break them.
-    """
+    """Open a stream for writing. Raises OSError with the name of the file."""
     if file == "-":
         yield sys.stdout.buffer
         return
-    target = Path(file).resolve()
+    try:
+        with _written(Path(file), force=force) as stream:
+            yield stream
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, file) from error
+
+
+@contextmanager
+def _written(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """Open a file for writing; a regular one gets its name only when it is complete.
+
+    Pipes and devices are written directly: replacing them by a file would break them.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():  # a loop of links
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if target.exists() and not target.is_file():
         with target.open("wb") as stream:
             yield stream
         return
-    refuse_to_overwrite(Path(file), force=force)
+    refuse_to_overwrite(path, force=force)
     unfinished = target.with_name(f"{target.name}.part")
     try:
         with unfinished.open("wb") as stream:
             yield stream
-        refuse_to_overwrite(Path(file), force=force)  # it may have been made meanwhile
+        refuse_to_overwrite(path, force=force)  # it may have been made meanwhile
         unfinished.replace(target)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, file) from error
     finally:
         unfinished.unlink(missing_ok=True)
 

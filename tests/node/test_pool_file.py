@@ -93,7 +93,7 @@ def _with_checksum(body: bytes) -> bytes:
 
 
 def test_bytes_after_the_last_transaction_are_refused():
-    with pytest.raises(DecodeError, match="1 bytes after"):
+    with pytest.raises(DecodeError, match="1 byte after"):
         decode_pool(_with_checksum(DATA[:-32] + b"\x00"), {IDENTITY})
 
 

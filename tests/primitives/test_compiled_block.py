@@ -196,7 +196,7 @@ def test_without_llvm_blocks_are_read_in_python(monkeypatch):
     try:
         with pytest.warns(UserWarning, match="in Python"):
             assert decode_block(raw).raw == raw
-        with pytest.raises(DecodeError, match="1 bytes after the block"):
+        with pytest.raises(DecodeError, match="1 byte after the block"):
             decode_block(raw + os.urandom(1))
     finally:
         module._reader_or_none.cache_clear()

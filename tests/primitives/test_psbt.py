@@ -67,7 +67,7 @@ def test_bip174s_p2pkh_psbt_is_read_with_all_its_outputs_and_refused_without():
     raw = base64.b64decode(WITHOUT_OUTPUTS)
     with pytest.raises(PsbtError, match="truncated"):
         decode_psbt(raw)
-    with pytest.raises(PsbtError, match="1 bytes after"):
+    with pytest.raises(PsbtError, match="1 byte after"):
         decode_psbt(raw + b"\x00\x00")
     whole = decode_psbt(raw + b"\x00")
     assert whole.encode() == raw + b"\x00"

@@ -66,7 +66,7 @@ def test_a_truncated_transaction_is_refused(transaction, data):
 
 
 def test_bytes_after_a_transaction_are_refused():
-    with pytest.raises(DecodeError, match="1 bytes after"):
+    with pytest.raises(DecodeError, match="1 byte after"):
         decode_transaction(BIP143_RAW + b"\0")
 
 

@@ -124,6 +124,26 @@ def test_an_export_that_fails_leaves_the_old_file_and_names_it(settings, block_f
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("loop", "Too many levels of symbolic links"),
+        ("loop/out", "Too many levels of symbolic links"),
+        ("full", "No space left on device"),
+    ],
+)
+def test_an_export_that_fails_names_the_file_that_was_asked_for(
+    settings, block_file, tmp_path, name, why
+):
+    """Python 3.11 has no OSError for a loop of links, and a device's has no name."""
+    offline.import_file(settings, str(block_file))
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "full").symlink_to("/dev/full")
+    where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
+    done = CliRunner().invoke(app, ["export", str(tmp_path / name), "--force", *where])
+    assert (done.exit_code, done.stderr) == (1, f"groat: {tmp_path / name}: {why}\n")
+
+
 def test_verdicts_come_one_a_block(settings, block_file):
     lines = list(offline.verdicts(settings, str(block_file)))
     assert [(line["accepted"], line["reason"], line["height"]) for line in lines] == [

@@ -1,5 +1,6 @@
 """Where wallets are kept: DATADIR/NETWORK/wallets/NAME, one folder each."""
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -69,7 +70,7 @@ class WalletFolder:
         """
         raw = key_file.encode()
         decode_key_file(raw, self.params.name, is_worthless=self.is_worthless)
-        write_private((self.path / KEY_FILE).resolve(), raw)
+        write_private(Path(os.path.realpath(self.path / KEY_FILE)), raw)
 
     def key_file(self) -> KeyFile:
         """Return the key file. Raises FileError: missing, unsafe or damaged."""

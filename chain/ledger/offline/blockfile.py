@@ -6,6 +6,7 @@ from typing import BinaryIO, Final
 
 from chain.consensus.params import Params
 from chain.errors import ShownError
+from chain.primitives.numbers import counted
 
 FRAME_BYTES_MAX: Final = 32 * 1024 * 1024  # Bitcoin: MAX_SIZE; the limits on blocks are stricter
 _MAGIC_BYTES: Final = 4
@@ -83,8 +84,8 @@ def _check_magic(magic: bytes, start: int, params: Params) -> None:
 
 def _check_complete(data: bytes, count: int, start: int) -> None:
     if len(data) < count:
-        missing = count - len(data)
-        raise BlockFileError(f"byte {start}: the last block is truncated by {missing} bytes")
+        missing = counted(count - len(data), "byte")
+        raise BlockFileError(f"byte {start}: the last block is truncated by {missing}")
 
 
 def _read_some(stream: BinaryIO, count: int) -> bytes:

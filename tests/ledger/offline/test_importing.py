@@ -86,6 +86,7 @@ def test_a_pipe_that_gives_little_at_a_time_is_read_whole():
         (DEVNET.magic + b"\x01\0\0\0x", "byte 0: d4e9b6c7 is not the magic of network 'regtest'"),
         (b"\0\0" + REGTEST.magic[:2], "byte 2: the last block is truncated by 2 bytes"),
         (REGTEST.magic + b"\x05\0", "truncated by 2 bytes"),
+        (REGTEST.magic + b"\x05\0\0\0abcd", "truncated by 1 byte"),
         (REGTEST.magic + b"\x05\0\0\0abc", "truncated by 2 bytes"),
         (REGTEST.magic + (FRAME_BYTES_MAX + 1).to_bytes(4, "little"), "is too long"),
     ],
