@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from chain.cli.commands import app as groat
 from chain.settings import variable_names
-from wallet.__main__ import app as groat_wallet
+from wallet.command_line import app as groat_wallet
 
 _ROOT = Path(__file__).resolve().parents[2]
 FOLDER: Final = _ROOT / "packaging" / "man"

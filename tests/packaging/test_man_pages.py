@@ -10,7 +10,7 @@ from typer.main import get_command
 from chain.settings import variable_names
 from scripts.lib import man_pages
 from tests.packaging.places import PACKAGING, needs
-from wallet.__main__ import app as groat_wallet
+from wallet.command_line import app as groat_wallet
 
 PAGES = sorted((PACKAGING / "man").glob("*.1"))
 DATE = 'missing date, using "": TH'  # a date would change without the page

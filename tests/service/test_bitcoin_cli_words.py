@@ -13,7 +13,7 @@ from chain.cli.bitcoin_cli_flags import _known
 from chain.cli.commands import app
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS, not_found
-from wallet.__main__ import app as wallet
+from wallet.command_line import app as wallet
 
 
 def test_a_wallet_method_names_a_command_that_the_wallet_has():

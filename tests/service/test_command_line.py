@@ -75,6 +75,25 @@ def test_the_end_of_input_at_a_prompt_is_said_in_the_programs_words(
     assert "Aborted" not in said
 
 
+@pytest.mark.parametrize("package", ["chain", "wallet"])
+def test_ctrl_c_while_a_command_loads_ends_it_quietly(package):
+    """The signal comes when typer is looked for, of which every command is made."""
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['command', '--help']\n"
+        f"runpy.run_module({package!r}, run_name='__main__', alter_sys=True)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def answered(folder, words, prompt, key):
     """Press a key (None: Ctrl-C) at a prompt on a terminal; return exit code and output."""
     leader, follower = pty.openpty()

@@ -7,7 +7,7 @@ from chain.cli.commands import app as groat
 from chain.help_text import option_term
 from chain.near_names import did_you_mean
 from chain.usage import Command
-from wallet.__main__ import app as wallet
+from wallet.command_line import app as wallet
 
 APPS = {
     "groat": typer.main.get_command(groat),

@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from chain.cli.commands import app as groat
-from wallet.__main__ import app as groat_wallet
+from wallet.command_line import app as groat_wallet
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from chain.consensus.params import NETWORKS, REGTEST
 from chain.primitives.extended_key import ExtendedKey
 from tests.wallet.esplora_stub import RegtestChain, serving
-from wallet.__main__ import app
+from wallet.command_line import app
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.keyfile import Cost, seal
 from wallet.keys.secret import Secret

@@ -15,7 +15,7 @@ from chain.primitives.numbers import GRAINS_PER_GROAT
 from chain.primitives.transaction import TxOut
 from tests.builders import spend
 from tests.wallet.conftest import ABANDON, LEGAL
-from wallet.__main__ import app
+from wallet.command_line import app
 from wallet.errors import NodeDownError, NodeError
 from wallet.esplora import Esplora
 from wallet.keys.account import Keychain

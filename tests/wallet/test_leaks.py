@@ -96,7 +96,7 @@ def test_show_seed_shows_what_create_and_restore_took(cli, sealed):
 def test_crash_prints_no_local_variables(cli, sealed):
     """A traceback of ours shows code, never values."""
     script = (
-        "import sys\nimport wallet.spend.payment\nfrom wallet.__main__ import app\n"
+        "import sys\nimport wallet.spend.payment\nfrom wallet.command_line import app\n"
         "def broken(*_):\n    raise RuntimeError('broken hardware')\n"
         "wallet.spend.payment.sign = broken\napp(sys.argv[1:])\n"
     )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from chain.api_address import published_api_address
 from chain.consensus.params import REGTEST, network_identity
 from chain.endpoint import Endpoint
-from wallet.__main__ import app
+from wallet.command_line import app
 from wallet.errors import InputError
 from wallet.network import find_network, local_node
 

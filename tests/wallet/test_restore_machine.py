@@ -24,7 +24,7 @@ from chain.primitives.transaction import TxOut, decode_transaction
 from tests.builders import spend
 from tests.wallet.conftest import ABANDON, Cli
 from tests.wallet.esplora_stub import RefusedError, RegtestChain, serving
-from wallet.__main__ import app
+from wallet.command_line import app
 from wallet.keys.account import Keychain
 from wallet.store.state import PENDING_AGE_S_MAX
 

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.wallet.commands.test_commands import COMMANDS
-from wallet.__main__ import app
+from wallet.command_line import app
 
 
 def run(*words):

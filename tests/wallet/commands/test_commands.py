@@ -16,7 +16,7 @@ from chain.consensus.params import NETWORKS, REGTEST
 from chain.primitives.numbers import GRAINS_PER_GROAT
 from tests.wallet.conftest import ABANDON, CHEAP, LEGAL, Cli
 from tests.wallet.esplora_stub import RegtestChain
-from wallet.__main__ import app
+from wallet.command_line import app
 from wallet.errors import InputError
 from wallet.flags import Common
 from wallet.keys.account import Account, Keychain, account_key
@@ -404,7 +404,7 @@ def test_network_file(cli, tmp_path):
 def test_process_can_leave_no_core_and_its_entry_points_work(cli):
     cli.make()
     script = (
-        "import resource, sys\nfrom wallet.__main__ import app\n"
+        "import resource, sys\nfrom wallet.command_line import app\n"
         "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(resource.getrlimit(resource.RLIMIT_CORE)[0])\n"
     )
