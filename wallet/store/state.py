@@ -136,7 +136,7 @@ def load_state(path: Path) -> State:
     """
     try:
         table = json.loads(read_private(path, _FILE_BYTES_MAX))
-        if _whole(table["version"], _SECONDS_MAX) not in range(_OLDEST, _VERSION + 1):
+        if _whole(table["version"], _SECONDS_MAX) > _VERSION:
             raise FileError(f"{path} was written by a later groat")
         return _from_table(table)
     except FileNotFoundError:
@@ -175,6 +175,8 @@ def save_state(path: Path, state: State) -> None:
 
 
 def _from_table(table: dict[str, Any]) -> State:
+    if table["version"] < _OLDEST:
+        raise ValueError("there was never such a version")
     pending = {}
     for time, raw in table["pending"]:
         transaction = decode_transaction(bytes.fromhex(raw))

@@ -209,6 +209,8 @@ def test_state_of_the_first_format_is_read(cli, coins):
     assert json.loads(state_file(cli).read_text())["version"] == 3
     state_file(cli).write_text(json.dumps(old | {"version": 4}))
     assert "later groat" in cli.error("balance", code=5)
+    state_file(cli).write_text(json.dumps(old | {"version": 0}))
+    assert "is damaged" in cli.error("balance", code=5)
 
 
 def leaves(table, path=()):
