@@ -31,6 +31,7 @@ from chain.service.api.state.port import HeaderLookup
 from chain.service.api.threads import on_thread
 from chain.service.readers.follower import Follower
 
+_NO_VERSION: Final = Version(b"", -1)  # of no epoch
 VERSIONS_AT_ONCE: Final = 200  # read from the journal for one client that was away
 _TX_COUNT: Final = "SELECT substr(raw, ?, 9) FROM blocks WHERE id = ?"
 
@@ -70,13 +71,11 @@ class JournalEvents(Subscribers):
     async def since(self, last_id: str) -> AsyncIterator[Update]:
         """Yield what came after the update with this id, up to now.
 
-        One that is not in the journal any more, or of another epoch, gives a single reset.
+        One that is not in the journal any more, of another epoch, or malformed gives a single
+        reset, from which the client may go on.
         """
-        at = parse_version(last_id)
+        at = parse_version(last_id) or _NO_VERSION
         while True:
-            if at is None:
-                yield Update(is_reset=True)
-                return
             async with self._resuming:  # one after the other, and the other threads read on
                 updates, at, _ = await on_thread(partial(self._since, at, VERSIONS_AT_ONCE))
             for update in updates:
