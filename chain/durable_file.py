@@ -20,8 +20,7 @@ def replace_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
     Removes the temporary files of killed processes. Raises FileExistsError: the file exists, and
     `overwrite` is False; OSError: the old file is unchanged, no temporary file is left.
     """
-    _remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    temporary = temporary_path(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     try:
         with open(os.open(temporary, flags, _FILE_MODE), "wb") as file:  # noqa: PTH123
@@ -40,6 +39,15 @@ def replace_file(path: Path, content: bytes, *, overwrite: bool = True) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
     sync_folder(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a path beside `path` for what is to replace it, one that nobody else writes to.
+
+    Removes the temporary files of killed processes.
+    """
+    _remove_leftovers(path)
+    return path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
 
 
 @contextlib.contextmanager

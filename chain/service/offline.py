@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from chain.durable_file import temporary_path
 from chain.ledger.db.url import database_file
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import BlockFileError, check_first_frame
@@ -163,7 +164,7 @@ def _written(path: Path, *, force: bool) -> Iterator[BinaryIO]:
             yield stream
         return
     refuse_to_overwrite(path, force=force)
-    unfinished = target.with_name(f"{target.name}.part")
+    unfinished = temporary_path(target)
     try:
         with unfinished.open("wb") as stream:
             yield stream

@@ -49,7 +49,7 @@ def test_what_was_imported_is_exported_byte_for_byte(settings, block_file, tmp_p
     out = tmp_path / "out.dat"
     assert offline.export_file(settings, str(out))["blocks"] == 5
     assert out.read_bytes() == block_file.read_bytes()
-    assert list(tmp_path.glob("*.part")) == []
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_what_an_import_says_has_its_tip_on_one_line(block_file, tmp_path):
@@ -84,7 +84,7 @@ def test_an_export_that_fails_leaves_no_part_of_a_file(settings, block_file, tmp
         database.execute("UPDATE blocks SET raw = substr(raw, 1, 100) WHERE rowid = 3")
     where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
     assert CliRunner().invoke(app, ["export", str(tmp_path / "out.dat"), *where]).exit_code == 1
-    assert list(tmp_path.glob("out.dat*")) == []
+    assert list(tmp_path.glob("*out.dat*")) == []
 
 
 def test_an_export_overwrites_a_file_only_when_forced(settings, block_file, tmp_path):
@@ -100,7 +100,7 @@ def test_an_export_overwrites_a_file_only_when_forced(settings, block_file, tmp_
             f"groat: {name} exists: --force replaces it, or choose another name\n",
         )
     assert out.read_bytes() == b"dear diary"
-    assert list(tmp_path.glob("*.part")) == []
+    assert list(tmp_path.glob(".*")) == []
     assert CliRunner().invoke(app, ["export", str(out), "--force", *where]).exit_code == 0
     assert out.read_bytes() == block_file.read_bytes()
     out.write_bytes(b"")  # as mktemp leaves it
@@ -142,6 +142,21 @@ def test_an_export_that_fails_names_the_file_that_was_asked_for(
     where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
     done = CliRunner().invoke(app, ["export", str(tmp_path / name), "--force", *where])
     assert (done.exit_code, done.stderr) == (1, f"groat: {tmp_path / name}: {why}\n")
+
+
+def test_two_exports_to_one_file_do_not_write_to_the_same(settings, block_file, tmp_path):
+    """Else the second cuts what the first has written, and may end before it writes it again."""
+    offline.import_file(settings, str(block_file))
+    out = tmp_path / "out.dat"
+    with offline._created(str(out), force=False) as second:
+        second.write(b"half")
+        offline.export_file(settings, str(out))
+        second.write(b" and half")
+        second.flush()
+        assert out.read_bytes() == block_file.read_bytes()
+        out.unlink()
+    assert out.read_bytes() == b"half and half"
+    assert list(tmp_path.glob(".*")) == []
 
 
 def test_verdicts_come_one_a_block(settings, block_file):
