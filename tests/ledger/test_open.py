@@ -45,6 +45,15 @@ def test_a_second_process_is_refused(tmp_path):
     ledger.close()
 
 
+def test_a_second_process_is_refused_by_another_name_of_the_file_too(tmp_path):
+    link = tmp_path / "link.sqlite"
+    link.symlink_to("ledger.sqlite")
+    first = Ledger(tmp_path / "ledger.sqlite", REGTEST, verify_threads=1)
+    with closing(first), pytest.raises(LockedError, match="another process is using"):
+        Ledger(link, REGTEST, verify_threads=1)
+    Ledger(link, REGTEST, verify_threads=1).close()
+
+
 def test_a_second_ledger_in_one_process_is_refused_until_the_first_closes(tmp_path):
     ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
     with pytest.raises(LockedError):

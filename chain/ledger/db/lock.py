@@ -1,6 +1,7 @@
 """A lock for one process per ledger; the system releases it when the process ends."""
 
 import fcntl
+import os
 from pathlib import Path
 from typing import IO
 
@@ -9,12 +10,15 @@ from chain.regular_file import check_sqlite_files, open_to_append
 
 
 class FileLock:
-    """Holds `FILE.lock` beside a database file until `release`."""
+    """Holds `FILE.lock` beside a database file until `release`.
+
+    A link to the file has the same lock: beside the file itself, as SQLite's own files are.
+    """
 
     def __init__(self, database: Path) -> None:
         """Take the lock. Raises LockedError; LedgerError: the folder cannot be written."""
         _check(database)
-        self._file = _open(database.with_name(database.name + ".lock"))
+        self._file = _open(Path(f"{os.path.realpath(database)}.lock"))
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
