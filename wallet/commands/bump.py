@@ -35,8 +35,15 @@ from wallet.flags import Common
 from wallet.history.dropped import dropped_transactions
 from wallet.session import Session
 from wallet.spend.ancestors import package_of
+from wallet.spend.descendants import replaced_by_a_bump
 from wallet.spend.payment import expected_feerate, expected_vsize
-from wallet.spend.replacement import draft_bump, draft_child, replaceable_feerate
+from wallet.spend.replacement import (
+    check_replaceable,
+    draft_bump,
+    draft_child,
+    others_text,
+    replaceable_feerate,
+)
 from wallet.view import parse_txid
 
 
@@ -70,11 +77,15 @@ def bump(common: Common, flags: BumpFlags) -> None:
     txid, given = parse_txid(flags.txid), _given_feerate(flags)
     with open_spend(session, _hold(session, flags)) as spend:
         _check_not_replaced(txid, spend)
-        old = replaceable_feerate(txid, spend.book)
+        check_replaceable(txid, spend.book)
+        replaced = replaced_by_a_bump(txid, spend.esplora)
+        old = replaceable_feerate(replaced, spend.book)
         feerate = given or raised_feerate(old, _estimate(spend, flags))
-        draft = draft_bump(txid, feerate, spend.book, spend.coins, spend.change_script)
+        draft = draft_bump(replaced, feerate, spend.book, spend.coins, spend.change_script)
         check_fee_sane(draft, draft.paid, flags)
         words = [f"This replaces {id_text(txid)} and pays", *payment_lines(draft, session.params)]
+        if replaced.descendants:
+            words.append(f"It drops {others_text(replaced.descendants)}, and pays their fees too.")
         if flags.unsigned:
             show_unsigned(spend, draft, words)
             return
