@@ -18,7 +18,7 @@ from wallet.commands.spending import (
     report,
     sign_and_send,
 )
-from wallet.commands.summary import fee_line, payment_lines
+from wallet.commands.summary import fee_line, payment_lines, verb_parts
 from wallet.errors import InputError
 from wallet.fees import (
     RATE_SCALE,
@@ -83,9 +83,14 @@ def bump(common: Common, flags: BumpFlags) -> None:
         feerate = given or raised_feerate(old, _estimate(spend, flags))
         draft = draft_bump(replaced, feerate, spend.book, spend.coins, spend.change_script)
         check_fee_sane(draft, draft.paid, flags)
-        words = [f"This replaces {id_text(txid)} and pays", *payment_lines(draft, session.params)]
+        would, s = verb_parts(is_sent=not (flags.dry_run or flags.unsigned))
+        words = [
+            f"This {would}replace{s} {id_text(txid)} and pay{s}",
+            *payment_lines(draft, session.params),
+        ]
         if replaced.descendants:
-            words.append(f"It drops {others_text(replaced.descendants)}, and pays their fees too.")
+            others = others_text(replaced.descendants)
+            words.append(f"It {would}drop{s} {others}, and pay{s} their fees too.")
         if flags.unsigned:
             show_unsigned(spend, draft, words)
             return
@@ -112,8 +117,10 @@ def cpfp(common: Common, flags: BumpFlags) -> None:
         draft = replace(
             draft, feerate=expected_feerate(draft.transaction, draft.fee)
         )  # its own, higher
+        would, s = verb_parts(is_sent=not (flags.dry_run or flags.unsigned))
         words = [
-            f"This sends what {id_text(txid)} pays to this wallet to the wallet again, and pays",
+            f"This {would}send{s} what {id_text(txid)} pays to this wallet to the wallet again, "
+            f"and pay{s}",
             fee_line(draft.fee, draft.feerate, expected_vsize(draft.transaction)),
             f"so that both pay {feerate_text(feerate)} instead of {feerate_text(package.feerate)}.",
         ]

@@ -11,7 +11,7 @@ from wallet.errors import FileError, InputError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
-from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
+from wallet.keys.keyfile import WATCH_ONLY, KeyFile, in_clear_text, seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words, check_descriptor
 from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import AWAY, ScanOptions, Session
@@ -182,7 +182,7 @@ def list_wallets(common: Common) -> None:
     session = Session(common)
     folders = wallet_folders(session.datadir, session.params, is_worthless=session.is_worthless)
     listed = [(folder.name, state_of(folder), str(folder.path)) for folder in folders]
-    value = [{"wallet": name, "state": state, "path": path} for name, state, path in listed]
+    value = [{"wallet": name, "state": state, "folder": path} for name, state, path in listed]
     session.show_table(
         value,
         [Column("wallet"), Column("state"), Column("folder", is_long=True)],
@@ -198,7 +198,7 @@ def list_wallets(common: Common) -> None:
 def show_seed(common: Common) -> None:
     """Show the words (and passphrase) of a wallet; asks for its password."""
     session = Session(common)
-    secret, _ = session.open()
+    secret, _ = session.open("it has no words to show")
     lines = [secret.words]
     if secret.passphrase:
         lines.append(f"passphrase: {secret.passphrase}")
@@ -216,10 +216,11 @@ def password(common: Common, flags: PasswordFlags) -> None:
         if flags.no_password:
             raise InputError("--no-password and --new-password-fd exclude each other")
         check_descriptor("--new-password-fd", flags.new_password_fd)
+    without_keys = "there is nothing that a password could guard"
     if session.folder.key_file().is_watch_only:
-        raise FileError("this is a watch-only wallet: it has no keys that a password could guard")
+        raise FileError(f"{WATCH_ONLY}: {without_keys}")
     with session.lock():
-        secret, _ = session.open()
+        secret, _ = session.open(without_keys)
         new = None
         if not flags.no_password:
             new = ask_new_password(flags.new_password_fd, session.input, "New password")

@@ -127,7 +127,7 @@ def sign(common: Common, flags: SignFlags) -> None:
         _guard_signer(facts)
     if not session.json or not flags.yes:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
-    _, key = session.open()
+    _, key = session.open("sign with the wallet that has them")
     if not flags.yes:
         confirm("Sign it?", session.input, "nothing was signed")
     signed = sign_psbt(psbt, facts, key)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -60,7 +60,12 @@ class WalletFolder:
         except OSError as error:
             why = f"the wallet's folder cannot be made: {os_error_text(error)}"
             raise FileError(f"{why}: choose another by --datadir") from None
-        write_private(self.path / KEY_FILE, key_file.encode(), overwrite=False)
+        try:
+            write_private(self.path / KEY_FILE, key_file.encode(), overwrite=False)
+        except OSError:
+            with suppress(OSError):  # it has other files
+                self.path.rmdir()
+            raise
 
     def replace(self, key_file: KeyFile) -> None:
         """Put a key file in the place of the present one, which stays if this fails.

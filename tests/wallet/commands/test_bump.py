@@ -150,9 +150,9 @@ def test_bump_says_what_it_does_and_only_a_yes_sends(cli, regtest):
     asked = cli.run("bump", txid, "--fee-rate", "10", stdin="n\n", code=9).stderr
     for words in (f"replaces {txid}", f"1.00000000 GROAT  to {STRANGER}", "10 grain/vB"):
         assert words in asked
-    tx = decode_transaction(
-        bytes.fromhex(cli.run("bump", txid, "--fee-rate", "10", "--dry-run").stdout)
-    )
+    tried = cli.run("bump", txid, "--fee-rate", "10", "--dry-run")
+    assert f"This would replace {txid} and pay\n" in tried.stderr
+    tx = decode_transaction(bytes.fromhex(tried.stdout))
     assert list(map(id_text, regtest.mempool)) == [txid]
     regtest.accept(tx)
     assert mempool_tx(regtest) == tx
