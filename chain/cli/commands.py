@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from chain.cli.bench_commands import bench_app
-from chain.cli.bitcoin_cli_flags import RpcCommand
+from chain.cli.bitcoin_cli_flags import NodeCommand, RpcCommand
 from chain.cli.command_flags import (
     LOG_FLAGS,
     Api,
@@ -104,7 +104,7 @@ def start(
         raise typer.Exit
 
 
-@app.command(cls=Command)
+@app.command(cls=NodeCommand)
 def node(  # noqa: PLR0913 - one parameter a flag
     *,
     network: Network = None,

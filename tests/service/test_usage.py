@@ -61,6 +61,17 @@ def test_mine_says_where_it_has_from_what_other_commands_take_as_a_flag(lines_of
     ("words", "message"),
     [
         (["rpc", "--network", "regtest", "-strange=x", "help"], "no such option: -strange"),
+        (["status", "-regtest"], "no such option: -regtest; did you mean --network regtest?"),
+        (["status", "--testnet"], "no such option: --testnet; did you mean --network test?"),
+        (["node", "--signet"], "no such option: --signet; did you mean --network test?"),
+        (
+            ["import", "--regtest", "x"],
+            "no such option: --regtest; did you mean --network regtest?",
+        ),
+        (["version", "--regtest"], "no such option: --regtest"),
+        (["node", "-port=1"], "-port is bitcoind's: use --p2p HOST:PORT"),
+        (["node", "--rpcuser", "x"], "--rpcuser is bitcoind's: use --rpc-auth USER:SALT$HMAC"),
+        (["node", "-debg"], "no such option: -debg; did you mean --debug?"),
         (["rpc", "-nmaed", "help"], "no such option: -nmaed; did you mean --named?"),
         (["status", "-network", "regtest"], "no such option: -network; did you mean --network?"),
         (["-version"], "no such option: -version; did you mean --version?"),
