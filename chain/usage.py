@@ -178,6 +178,8 @@ def _naming_whole_words(parser: Any) -> Any:  # noqa: ANN401 - typer's own type
         except FlagError as error:
             short = getattr(error, "option_name", "")
             word = _word_of(short, args)
+            if word == "-h":
+                raise FlagError(f"no such option: {word}; did you mean --help?") from None
             network = _NETWORK_WORDS.get(word.lstrip("-"))
             if network is not None and "--network" in parser._long_opt:
                 meant = f"did you mean --network {network}?"

@@ -267,7 +267,8 @@ def mine(  # noqa: PLR0913
 ) -> None:
     """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM.
 
-    The network is the node's: --address must be one of it.
+    The network is the node's: --address must be one of it. The node must answer at the start; if it
+    does not later, the miner waits for it.
     """
     from chain.service.miner.miner_command import MinePlan, login_of
     from chain.service.miner.miner_command import mine as mine_for

@@ -61,6 +61,8 @@ def test_mine_says_where_it_has_from_what_other_commands_take_as_a_flag(lines_of
     ("words", "message"),
     [
         (["rpc", "--network", "regtest", "-strange=x", "help"], "no such option: -strange"),
+        (["-h"], "no such option: -h; did you mean --help?"),
+        (["status", "-h"], "no such option: -h; did you mean --help?"),
         (["status", "-regtest"], "no such option: -regtest; did you mean --network regtest?"),
         (["status", "--testnet"], "no such option: --testnet; did you mean --network test?"),
         (["node", "--signet"], "no such option: --signet; did you mean --network test?"),
