@@ -47,6 +47,7 @@ from chain.cli.simulate_command import simulate
 from chain.errors import ShownError
 from chain.primitives.numbers import counted
 from chain.settings import Settings, load_settings
+from chain.standard_streams import naming_output
 from chain.usage import Command, Group
 
 _EXIT_CODES: Final = (
@@ -304,7 +305,8 @@ def import_(  # noqa: PLR0913
     with _failing():
         if verdicts:
             for verdict in offline.verdicts(settings, file):
-                sys.stdout.write(json.dumps(verdict) + "\n")
+                with naming_output():
+                    sys.stdout.write(json.dumps(verdict) + "\n")
             return
         result = offline.import_file(settings, file)
         show_result(result, import_lines, as_json=as_json)
@@ -388,7 +390,8 @@ def status(
             if is_other:
                 sys.stderr.write(f"groat: {other_node_text(endpoint)}\n")
             lines = [json.dumps(listed)] if as_json else peers_table(listed, int(time.time()))
-            sys.stdout.write("\n".join(lines) + "\n")
+            with naming_output():
+                sys.stdout.write("\n".join(lines) + "\n")
             return
         found = fetch_status(endpoint)
         _show(found if as_json else readable(found), as_json=as_json)

@@ -23,6 +23,7 @@ from chain.ledger.reader import open_reader
 from chain.primitives.numbers import counted, id_text
 from chain.regular_file import refuse_to_overwrite
 from chain.settings import LEDGER_NAME, Settings
+from chain.standard_streams import naming_output
 
 VERIFY_THREADS: Final = 2
 _REFRESH_S: Final = 0.2
@@ -141,11 +142,12 @@ def _created(file: str, *, force: bool) -> Iterator[BinaryIO]:
     Pipes and devices are written directly: replacing them by a file would break them.
     """
     if file == "-":
-        yield sys.stdout.buffer
+        with naming_output():
+            yield sys.stdout.buffer
         return
     target = Path(file).resolve()
     if target.exists() and not target.is_file():
-        with target.open("wb") as stream:
+        with naming_output(file), target.open("wb") as stream:
             yield stream
         return
     refuse_to_overwrite(Path(file), force=force)

@@ -172,6 +172,8 @@ def test_rpc_finds_a_node_with_port_0_by_its_folder_alone(tmp_path):
             2,
             "groat: --api is after the method: write flags before getblockcount\n",
         )
+        _, _, errors = groat_rpc(node, "getblockcount", "--help")
+        assert errors.endswith("; groat rpc help getblockcount explains the method\n")
         settings = load_settings({"network": "regtest", "datadir": str(node.folder)})
         assert {"getblockcount", "help", "stop"} < set(method_names(settings, None)) <= set(METHODS)
         code, _, errors = groat_rpc(node, "getblokcount")
