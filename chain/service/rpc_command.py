@@ -19,7 +19,7 @@ from chain.printable import printable_lines
 from chain.service.api.access.cookie import COOKIE_NAME
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import write_json
-from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS
+from chain.service.api.rpc.missing_methods import LACKED, WALLET_COMMANDS
 from chain.service.api.strict_json import Json, Number, read_json
 from chain.service.miner.json_rpc import (
     SECRET_BYTES_MAX,
@@ -148,7 +148,8 @@ def run(plan: RpcPlan, words: Sequence[str]) -> int:
     try:
         text = shown(call_node(plan, words))
     except RpcResponseError as error:
-        is_unknown = error.code == Code.METHOD_NOT_FOUND and words[0] not in WALLET_COMMANDS
+        is_known = words[0] in WALLET_COMMANDS or words[0] in LACKED
+        is_unknown = error.code == Code.METHOD_NOT_FOUND and not is_known
         hint = _near_method(plan, words[0]) if is_unknown else ""
         sys.stderr.write(error_text(error) + hint + "\n")
         return exit_status(error)
