@@ -15,7 +15,21 @@ from chain.cli.bitcoin_cli_flags import _known
 from chain.cli.commands import app
 from chain.service.api.rpc.methods import METHODS
 from chain.service.api.rpc.missing_methods import LACKED, WALLET_COMMANDS, not_found
+from tests.api.core_rpc_table import CORE
 from wallet.__main__ import app as wallet
+
+HIDDEN = {  # from Core's help: for its own tests
+    "addconnection",
+    "addpeeraddress",
+    "echoipc",
+    "echojson",
+    "estimaterawfee",
+    "getaddrmaninfo",
+    "getorphantxs",
+    "getrawaddrman",
+    "mockscheduler",
+    "sendmsgtopeer",
+}
 
 
 def test_a_wallet_method_names_a_command_that_the_wallet_has():
@@ -42,6 +56,7 @@ def test_a_wallet_method_that_no_command_does_says_so():
 
 def test_a_method_that_a_node_lacks_says_why_and_the_page_lists_it():
     assert not LACKED.keys() & {*METHODS, *WALLET_COMMANDS}
+    assert CORE.keys() - METHODS - WALLET_COMMANDS.keys() - LACKED.keys() == HIDDEN
     page = (Path(__file__).parents[2] / "docs" / "rpc.md").read_text()
     (listed,) = re.findall(r"Of the others it lacks (.*?);", page, re.DOTALL)
     assert re.findall(r"`(\w+)`", listed) == sorted(LACKED)
