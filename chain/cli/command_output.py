@@ -88,6 +88,8 @@ def _name(stream: TextIO) -> str:
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, list):
         return "\n".join(map(str, value))
     if isinstance(value, bool):
