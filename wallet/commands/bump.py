@@ -119,8 +119,7 @@ def cpfp(common: Common, flags: BumpFlags) -> None:
         )  # its own, higher
         would, s = verb_parts(is_sent=not (flags.dry_run or flags.unsigned))
         words = [
-            f"This {would}send{s} what {id_text(txid)} pays to this wallet to the wallet again, "
-            f"and pay{s}",
+            f"This {would}send{s} this wallet's coins of {id_text(txid)} to itself, and pay{s}",
             fee_line(draft.fee, draft.feerate, expected_vsize(draft.transaction)),
             f"so that both pay {feerate_text(feerate)} instead of {feerate_text(package.feerate)}.",
         ]

@@ -7,6 +7,7 @@ import typer
 
 from chain.primitives.numbers import counted
 from wallet.amounts import groat_text
+from wallet.data_folder import networks_with_wallets
 from wallet.errors import FileError, InputError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
@@ -15,7 +16,7 @@ from wallet.keys.keyfile import WATCH_ONLY, KeyFile, in_clear_text, seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words, check_descriptor
 from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import AWAY, ScanOptions, Session
-from wallet.store.folder import WalletFolder, wallet_folders
+from wallet.store.folder import WalletFolder, networks_text, wallet_folders
 from wallet.table import Column
 
 CLEAR_TEXT: Final = "clear text"  # the state of a wallet without a password, for programs
@@ -183,6 +184,8 @@ def list_wallets(common: Common) -> None:
     folders = wallet_folders(session.datadir, session.params, is_worthless=session.is_worthless)
     listed = [(folder.name, state_of(folder), str(folder.path)) for folder in folders]
     value = [{"wallet": name, "state": state, "folder": path} for name, state, path in listed]
+    others = networks_with_wallets(session.datadir)
+    but = f", but there are some of {networks_text(others)} (--network)" if others else ""
     session.show_table(
         value,
         [Column("wallet"), Column("state"), Column("folder", is_long=True)],
@@ -190,7 +193,7 @@ def list_wallets(common: Common) -> None:
             (name, NO_PASSWORD if state == CLEAR_TEXT else state, path)
             for name, state, path in listed
         ],
-        f"no wallets of network {session.params.name} in {session.datadir}: make one with "
+        f"no wallets of network {session.params.name} in {session.datadir}{but}: make one with "
         "groat-wallet create or restore",
     )
 
