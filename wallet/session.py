@@ -147,15 +147,19 @@ class Session:
         if self._unsaved is None:
             self._unsaved = os_error_text(why) if isinstance(why, OSError) else why
 
+    def check_keys(self, instead: str) -> None:
+        """Raise FileError, with what to do `instead`, if the wallet is watch-only."""
+        if self.folder.key_file().is_watch_only:
+            raise FileError(f"{WATCH_ONLY}: {instead}")
+
     def open(self, instead: str) -> tuple[Secret, ExtendedKey]:
         """Return the secret and the account's private key; asks for the password if necessary.
 
         `instead` says what to do if the wallet has no keys. Raises FileError: wrong password,
         damaged, or watch-only.
         """
+        self.check_keys(instead)
         key_file, account = self.folder.key_file(), self.folder.account()
-        if key_file.is_watch_only:
-            raise FileError(f"{WATCH_ONLY}: {instead}")
         password = ""
         if key_file.needs_password:
             password = ask_password(self.common.password_fd, self.input)

@@ -12,7 +12,7 @@ from wallet.errors import FileError, InputError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
 from wallet.keys.descriptor import descriptor, read_descriptors
-from wallet.keys.keyfile import WATCH_ONLY, KeyFile, in_clear_text, seal, watch
+from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words, check_descriptor
 from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import AWAY, ScanOptions, Session
@@ -220,8 +220,7 @@ def password(common: Common, flags: PasswordFlags) -> None:
             raise InputError("--no-password and --new-password-fd exclude each other")
         check_descriptor("--new-password-fd", flags.new_password_fd)
     without_keys = "there is nothing that a password could guard"
-    if session.folder.key_file().is_watch_only:
-        raise FileError(f"{WATCH_ONLY}: {without_keys}")
+    session.check_keys(without_keys)
     with session.lock():
         secret, _ = session.open(without_keys)
         new = None
