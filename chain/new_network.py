@@ -246,6 +246,9 @@ def described(params: Params, ports: Ports, seeds: Iterable[Endpoint] = ()) -> d
 def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
     """Return the values of `described` for people, each with its unit."""
     rate = found["first_hashes"] / found["spacing_s"]
+    hashes = f"{rate:,.0f} hashes a second make a block each {found['spacing_s']:,} s"
+    if rate < 1:
+        hashes = f"{found['first_hashes']:,} hashes make a block"
     change = "never changes" if found["has_fixed_difficulty"] else "follows the hash rate"
     return (
         ("name", found["name"]),
@@ -263,8 +266,7 @@ def described_lines(found: dict[str, Any]) -> Iterable[tuple[str, str]]:
         ("coinbase maturity", counted(found["maturity_blocks"], "block")),
         (
             "first difficulty",
-            f"{found['first_difficulty']:.6g}: {rate:,.0f} hashes a second make a "
-            f"block each {found['spacing_s']:,} s; it {change}",
+            f"{found['first_difficulty']:.6g}: {hashes}; it {change}",
         ),
         ("seeds", ", ".join(found["seeds"]) or "none"),
         ("ports", f"peers {found['p2p_port'] or 'any'}, API {found['api_port'] or 'any'}"),

@@ -35,6 +35,7 @@ from chain.network_file import (
     load_seeds,
 )
 from chain.primitives.address import AddressError, address_script
+from chain.rpc_auth import RpcAuthError, parse_rpc_auth
 from chain.seed_text import SeedTextError, is_dns_name, parse_seeds
 from chain.text_file import TextFileError, read_toml, shown_path
 
@@ -249,7 +250,7 @@ def _loaded(flags: Mapping[str, Any]) -> Settings:
         mine_threads=given.mine_threads,
         mine_alone=given.mine_alone,
         discovery=params.name == "devnet" if given.discovery is None else given.discovery,
-        rpc_auth=tuple(given.rpc_auth),
+        rpc_auth=tuple(map(_rpc_auth, given.rpc_auth)),
         api_hosts=tuple(map(_api_host, given.api_host)),
         debug=_debug(given.debug),
         config_file=config_file if config_file.exists() else None,
@@ -279,7 +280,8 @@ def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     name = str(first["loc"][0])[:_SHOWN_CHARACTERS_MAX]
     if first["type"] == "extra_forbidden":
-        return f"there is no setting {name!r} (in {CONFIG_NAME})"
+        near = did_you_mean(name.replace("-", "_"), _Sources.model_fields)
+        return f"there is no setting {name!r} (in {CONFIG_NAME}){near}"
     if first["type"] == "value_error":
         return f"setting {name}: {first['ctx']['error']}"
     kind = first["type"].split("_")[0]
@@ -407,6 +409,14 @@ def _api_host(text: str) -> str:
         return text
     host, port = _host_port("api_host", text, "NAME or NAME:PORT")
     return host if port is None else str(Endpoint(host, port))
+
+
+def _rpc_auth(line: str) -> str:
+    try:
+        parse_rpc_auth(line)
+    except RpcAuthError as error:
+        raise SettingsError(f"setting rpc_auth: {error}") from error
+    return line
 
 
 def _debug(names: list[str]) -> frozenset[str]:

@@ -9,6 +9,19 @@ from typing import Final, TextIO
 _EXIT_FAILED: Final = 1
 
 
+STANDARD_OUTPUT: Final = "standard output"
+
+
+@contextmanager
+def naming_output(name: str = STANDARD_OUTPUT) -> Iterator[None]:
+    """Give an error of the body's writes the name of what it writes to: the system gives none."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or name
+        raise
+
+
 @contextmanager
 def standard_streams(command: str) -> Iterator[None]:
     """Run the body, a whole command; exit with one line if its output cannot be written.
@@ -30,7 +43,7 @@ def standard_streams(command: str) -> Iterator[None]:
     if failure is not None:
         code = code or _EXIT_FAILED
         if not isinstance(failure, BrokenPipeError):
-            where = failure.filename or "standard output"
+            where = failure.filename or STANDARD_OUTPUT
             with suppress(OSError):
                 sys.stderr.write(f"{command}: {where}: {failure.strerror or failure}\n")
     _flush(sys.stderr)

@@ -23,6 +23,14 @@ _MAY_BE_EMPTY: Final = frozenset({"label"})  # options whose text is for people
 _TEXT_CHARACTERS_MAX: Final = 400
 _NEGATIVE: Final = re.compile(r"-\.?\d[\d.,]*", re.ASCII)  # a number, for which no flag is named
 _MASK: Final = "\0"  # no argument of a process can hold it
+# A network as programs of Bitcoin name it by a flag alone, as -regtest, and its name here.
+_NETWORK_WORDS: Final = {
+    **{name: name for name in ("main", "test", "devnet", "regtest")},
+    "mainnet": "main",
+    "testnet": "test",
+    "testnet4": "test",
+    "signet": "test",
+}
 # What typer says (0.29 in pydantic's sentences), and what the programs say instead; in order.
 _WORDS: Final = tuple(
     (re.compile(pattern, re.DOTALL), ours)
@@ -170,6 +178,12 @@ def _naming_whole_words(parser: Any) -> Any:  # noqa: ANN401 - typer's own type
         except FlagError as error:
             short = getattr(error, "option_name", "")
             word = _word_of(short, args)
+            if word == "-h":
+                raise FlagError(f"no such option: {word}; did you mean --help?") from None
+            network = _NETWORK_WORDS.get(word.lstrip("-"))
+            if network is not None and "--network" in parser._long_opt:
+                meant = f"did you mean --network {network}?"
+                raise FlagError(f"no such option: {word}; {meant}") from None
             if word == short:
                 raise
             names = [name.removeprefix("--") for name in parser._long_opt]

@@ -18,6 +18,11 @@ def wallets_path(datadir: Path, network: str) -> Path:
     return datadir / network / "wallets"
 
 
+def networks_with_wallets(datadir: Path, name: str = "*") -> list[str]:
+    """Return the networks that have a wallet of this name, in order; `*` is any name."""
+    return sorted({each.parents[2].name for each in datadir.glob(f"*/wallets/{name}/{KEY_FILE}")})
+
+
 def wallet_names(datadir: Path, network: str) -> list[str]:
     """Return the names of a network's wallets, in order."""
     return sorted(each.parent.name for each in wallets_path(datadir, network).glob(f"*/{KEY_FILE}"))

@@ -39,6 +39,7 @@ from wallet.esplora_shapes import (
     Counts,
     SeenTransaction,
     read_counts,
+    read_spenders,
     read_transaction,
 )
 from wallet.fees import RATE_SCALE, TARGET_MAX, FeeRate
@@ -195,6 +196,15 @@ class Esplora:
         if found.txid != txid:
             raise self._invalid_answer(path)
         return found
+
+    def spenders(self, txid: Hash32) -> list[Hash32]:
+        """Return the transactions that spend a transaction's outputs; none if it cannot say."""
+        path = f"/tx/{id_text(txid)}/outspends"
+        found = self._json_if_known(path)
+        try:
+            return [] if found is None else read_spenders(found)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise self._invalid_answer(path) from None
 
     def is_confirmed(self, txid: Hash32) -> bool:
         """Return whether a transaction that the node has is in its best chain."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from chain.primitives.numbers import Amount, Height, id_text, outpoint, parse_id
+from chain.primitives.numbers import Amount, Hash32, Height, id_text, outpoint, parse_id
 from chain.primitives.transaction import Transaction, TxIn, TxOut
 
 NUMBER_MAX: Final = (1 << 32) - 1  # a block's time has 32 bits, and no height has more
@@ -52,6 +52,16 @@ def read_transaction(entry: Mapping[str, Any]) -> SeenTransaction:
     if not (0 <= height <= NUMBER_MAX and 0 <= block_time <= NUMBER_MAX):
         raise ValueError("a block has no such height or time")
     return SeenTransaction(transaction, Height(height), block_time)
+
+
+def read_spenders(entries: object) -> list[Hash32]:
+    """Return the ids of the spenders in an answer to `/tx/TXID/outspends`, each once.
+
+    Raises KeyError, ValueError, TypeError, AttributeError: the answer is malformed.
+    """
+    if not isinstance(entries, list):
+        raise TypeError("not a list")
+    return list({parse_id(each["txid"]): None for each in entries if each["spent"]})
 
 
 def read_counts(table: object) -> Counts | None:

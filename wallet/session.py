@@ -37,7 +37,7 @@ from wallet.history.cache import LastView
 from wallet.history.dropped import numbers, remember
 from wallet.history.scan import LOOK_AHEAD, Scan, Start, book_as_of, scan
 from wallet.keys.account import Account, Keychain, account_key
-from wallet.keys.keyfile import DAMAGED
+from wallet.keys.keyfile import DAMAGED, WATCH_ONLY
 from wallet.keys.passwords import ask_password, check_descriptor
 from wallet.keys.secret import Secret
 from wallet.network import are_coins_worthless, find_network, local_node
@@ -147,11 +147,18 @@ class Session:
         if self._unsaved is None:
             self._unsaved = os_error_text(why) if isinstance(why, OSError) else why
 
-    def open(self) -> tuple[Secret, ExtendedKey]:
+    def check_keys(self, instead: str) -> None:
+        """Raise FileError, with what to do `instead`, if the wallet is watch-only."""
+        if self.folder.key_file().is_watch_only:
+            raise FileError(f"{WATCH_ONLY}: {instead}")
+
+    def open(self, instead: str) -> tuple[Secret, ExtendedKey]:
         """Return the secret and the account's private key; asks for the password if necessary.
 
-        Raises FileError: wrong password or damaged.
+        `instead` says what to do if the wallet has no keys. Raises FileError: wrong password,
+        damaged, or watch-only.
         """
+        self.check_keys(instead)
         key_file, account = self.folder.key_file(), self.folder.account()
         password = ""
         if key_file.needs_password:

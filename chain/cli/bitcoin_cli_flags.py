@@ -1,4 +1,4 @@
-"""Flags of bitcoin-cli that `groat rpc` has under another name, or another command instead."""
+"""Flags of bitcoin-cli and bitcoind that groat has under another name, or another way instead."""
 
 from typing import Any, Final
 
@@ -38,6 +38,43 @@ _INSTEAD: Final = {
     "testnet4": "--network test",
     "version": "groat --version",
 }
+
+_INSTEAD_OF_BITCOINDS: Final = {
+    "addnode": "--peer HOST:PORT",
+    "bind": "--p2p HOST:PORT",
+    "chain": "--network NAME",
+    "conf": "--datadir DIR, in which groat.toml is",
+    "connect": "--peer HOST:PORT",
+    "daemon": "no flag: docs/operations/service.md has a systemd unit",
+    "listen": "--p2p HOST:PORT",
+    "maxuploadtarget": "--upload-mb-per-day MB",
+    "port": "--p2p HOST:PORT",
+    "printtoconsole": "no flag: the log is on standard error, unless --quiet",
+    "prune": "no flag: a node keeps every block",
+    "rpcauth": "--rpc-auth USER:SALT$HMAC",
+    "rpcbind": "--api HOST:PORT",
+    "rpcpassword": "--rpc-auth USER:SALT$HMAC",
+    "rpcport": "--api HOST:PORT",
+    "rpcuser": "--rpc-auth USER:SALT$HMAC",
+    "seednode": "--seed IP:PORT",
+    "server": "no flag: JSON-RPC is always served",
+    "txindex": "no flag: every transaction is found by its id",
+    "wallet": "groat-wallet, since the node has no wallets",
+}
+
+
+class NodeCommand(Command):
+    """`groat node`: names what stands for a flag of bitcoind."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - typer's own type
+        """Look for flags of bitcoind, and parse. Raises typer's errors."""
+        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        for word in args:
+            flag = word.split("=")[0]
+            instead = _INSTEAD_OF_BITCOINDS.get(flag.lstrip("-"))
+            if instead is not None and flag.startswith("-") and flag not in own:
+                raise FlagError(f"{flag} is bitcoind's: use {instead}", ctx)
+        return super().parse_args(ctx, args)
 
 
 class RpcCommand(Command):

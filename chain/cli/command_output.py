@@ -4,11 +4,12 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import typer
 
 from chain.errors import ShownError, UsageError
+from chain.standard_streams import STANDARD_OUTPUT, naming_output
 from chain.text_file import escaped
 
 EXIT_FAILED: Final = 1
@@ -44,13 +45,9 @@ def write_error(problem: object) -> None:
 def show(values: dict[str, Any], *, as_json: bool, to_stderr: bool = False) -> None:
     """Print one line of JSON, or a line for each value; ids are not wrapped, for copying."""
     stream = sys.stderr if to_stderr else sys.stdout
-    if as_json:
-        stream.write(json.dumps(values) + "\n")
-        return
-    width = max(map(len, values)) + 2
-    for name, value in values.items():
-        text = _text(value).replace("\n", "\n" + " " * width)
-        stream.write(f"{name.replace('_', ' '):{width}}{text}\n")
+    lines = [json.dumps(values)] if as_json else _lines(values)
+    with naming_output(_name(stream)):
+        stream.write("".join(f"{line}\n" for line in lines))
 
 
 def show_result(
@@ -65,8 +62,9 @@ def show_result(
         show(values, as_json=True, to_stderr=to_stderr)
         return
     stream = sys.stderr if to_stderr else sys.stdout
-    stream.write("".join(f"{line}\n" for line in lines_of(values)))
-    stream.flush()
+    with naming_output(_name(stream)):
+        stream.write("".join(f"{line}\n" for line in lines_of(values)))
+        stream.flush()
 
 
 @contextmanager
@@ -84,7 +82,20 @@ def working(text: str) -> Iterator[None]:
         yield
 
 
+def _lines(values: dict[str, Any]) -> Iterator[str]:
+    width = max(map(len, values)) + 2
+    for name, value in values.items():
+        text = _text(value).replace("\n", "\n" + " " * width)
+        yield f"{name.replace('_', ' '):{width}}{text}"
+
+
+def _name(stream: TextIO) -> str:
+    return "standard error" if stream is sys.stderr else STANDARD_OUTPUT
+
+
 def _text(value: object) -> str:
+    if value is None:
+        return "-"
     if isinstance(value, list):
         return "\n".join(map(str, value))
     if isinstance(value, bool):

@@ -16,7 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from chain.cli.bench_commands import bench_app
-from chain.cli.bitcoin_cli_flags import RpcCommand
+from chain.cli.bitcoin_cli_flags import NodeCommand, RpcCommand
 from chain.cli.command_flags import (
     LOG_FLAGS,
     Api,
@@ -47,6 +47,7 @@ from chain.cli.simulate_command import simulate
 from chain.errors import ShownError
 from chain.primitives.numbers import counted
 from chain.settings import Settings, load_settings
+from chain.standard_streams import naming_output
 from chain.usage import Command, Group
 
 _EXIT_CODES: Final = (
@@ -104,7 +105,7 @@ def start(
         raise typer.Exit
 
 
-@app.command(cls=Command)
+@app.command(cls=NodeCommand)
 def node(  # noqa: PLR0913 - one parameter a flag
     *,
     network: Network = None,
@@ -267,7 +268,8 @@ def mine(  # noqa: PLR0913
 ) -> None:
     """Mine for another node by getblocktemplate, Bitcoin Core's too, until SIGINT or SIGTERM.
 
-    The network is the node's: --address must be one of it.
+    The network is the node's: --address must be one of it. The node must answer at the start; if it
+    does not later, the miner waits for it.
     """
     from chain.service.miner.miner_command import MinePlan, login_of
     from chain.service.miner.miner_command import mine as mine_for
@@ -303,7 +305,8 @@ def import_(  # noqa: PLR0913
     with _failing():
         if verdicts:
             for verdict in offline.verdicts(settings, file):
-                sys.stdout.write(json.dumps(verdict) + "\n")
+                with naming_output():
+                    sys.stdout.write(json.dumps(verdict) + "\n")
             return
         result = offline.import_file(settings, file)
         show_result(result, import_lines, as_json=as_json)
@@ -387,7 +390,8 @@ def status(
             if is_other:
                 sys.stderr.write(f"groat: {other_node_text(endpoint)}\n")
             lines = [json.dumps(listed)] if as_json else peers_table(listed, int(time.time()))
-            sys.stdout.write("\n".join(lines) + "\n")
+            with naming_output():
+                sys.stdout.write("\n".join(lines) + "\n")
             return
         found = fetch_status(endpoint)
         _show(found if as_json else readable(found), as_json=as_json)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from chain.endpoint import Endpoint
-from chain.errors import ShownError, UsageError
-from chain.service.api.access.auth import Logins, RpcAuthError
+from chain.errors import ShownError
+from chain.service.api.access.auth import Logins
 from chain.service.http.census import exempt_loopback
 from chain.service.http.guard import GuardLimits
 from chain.service.supervisor import FATAL
@@ -82,8 +82,5 @@ def allowed_hosts(settings: Settings) -> tuple[str, ...]:
 
 
 def logins_of(settings: Settings, cookie: str | None) -> Logins:
-    """Return who may use RPC. Raises UsageError."""
-    try:
-        return Logins(cookie, settings.rpc_auth)
-    except RpcAuthError as error:
-        raise UsageError(f"setting rpc_auth: {error}") from error
+    """Return who may use RPC."""
+    return Logins(cookie, settings.rpc_auth)

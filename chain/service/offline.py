@@ -26,6 +26,7 @@ from chain.ledger.reader import open_reader
 from chain.primitives.numbers import counted, id_text
 from chain.regular_file import refuse_to_overwrite
 from chain.settings import LEDGER_NAME, Settings
+from chain.standard_streams import naming_output
 
 VERIFY_THREADS: Final = 2
 _REFRESH_S: Final = 0.2
@@ -141,7 +142,8 @@ def _opened(file: str) -> Iterator[BinaryIO]:
 def _created(file: str, *, force: bool) -> Iterator[BinaryIO]:
     """Open a stream for writing. Raises OSError with the name of the file."""
     if file == "-":
-        yield sys.stdout.buffer
+        with naming_output():
+            yield sys.stdout.buffer
         return
     try:
         with _written(Path(file), force=force) as stream:
@@ -160,7 +162,7 @@ def _written(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     if target.is_symlink():  # a loop of links
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if target.exists() and not target.is_file():
-        with target.open("wb") as stream:
+        with naming_output(file), target.open("wb") as stream:
             yield stream
         return
     refuse_to_overwrite(path, force=force)

@@ -161,7 +161,9 @@ def readable(status: dict[str, Any]) -> dict[str, Any]:
 
 def _with_units(status: dict[str, Any]) -> dict[str, Any]:
     shown = dict(status)
-    shown["tip_time"] = str(datetime.fromtimestamp(shown["tip_time"], UTC))
+    shown["tip_time"] = datetime.fromtimestamp(shown["tip_time"], UTC).strftime(
+        "%Y-%m-%d %H:%M:%SZ"
+    )
     mining = printable(str(shown.pop("mining", "")))  # an older node says nothing of it
     state = SyncState(
         network=shown["network"],

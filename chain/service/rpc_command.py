@@ -19,7 +19,7 @@ from chain.printable import printable_lines
 from chain.service.api.access.cookie import COOKIE_NAME
 from chain.service.api.error_codes import Code
 from chain.service.api.exact_json import write_json
-from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS
+from chain.service.api.rpc.missing_methods import LACKED, WALLET_COMMANDS
 from chain.service.api.strict_json import Json, Number, read_json
 from chain.service.miner.json_rpc import (
     SECRET_BYTES_MAX,
@@ -35,6 +35,7 @@ from chain.service.miner.json_rpc import (
 )
 from chain.service.remote import api_endpoint, is_api_found
 from chain.settings import Settings
+from chain.standard_streams import naming_output
 from chain.text_file import wide_encoding
 
 CALL_TIMEOUT_S: Final = 900.0  # bitcoin-cli's -rpcclienttimeout
@@ -142,16 +143,19 @@ def run(plan: RpcPlan, words: Sequence[str]) -> int:
         raise RpcArgumentError("no method: name one (groat rpc help lists them)")
     flag = next((word for word in words[1:] if word.split("=")[0] in _FLAGS), None)
     if flag is not None:
-        raise RpcArgumentError(f"{flag} is after the method: write flags before {words[0]}")
+        hint = f"; groat rpc help {words[0]} explains the method" if flag == "--help" else ""
+        raise RpcArgumentError(f"{flag} is after the method: write flags before {words[0]}{hint}")
     try:
         text = shown(call_node(plan, words))
     except RpcResponseError as error:
-        is_unknown = error.code == Code.METHOD_NOT_FOUND and words[0] not in WALLET_COMMANDS
+        is_known = words[0] in WALLET_COMMANDS or words[0] in LACKED
+        is_unknown = error.code == Code.METHOD_NOT_FOUND and not is_known
         hint = _near_method(plan, words[0]) if is_unknown else ""
         sys.stderr.write(error_text(error) + hint + "\n")
         return exit_status(error)
     if text:
-        sys.stdout.write((printable_lines(text) if sys.stdout.isatty() else text) + "\n")
+        with naming_output():
+            sys.stdout.write((printable_lines(text) if sys.stdout.isatty() else text) + "\n")
     return 0
 
 

@@ -93,6 +93,8 @@ EXPECTED: Final[Mapping[str, str]] = {
     "~ /wallet/*history*/[01]/txid": "unconfirmed payments are in order of arrival, not of ids",
     "~ /wallet/*history*/[01]/amount": "that of the other one",
     "+ /wallet/*history*/kind": "received, sent, mined or immature",
+    "- /wallet/list/*/path": "folder, as info says it",
+    "+ /wallet/list/*/folder": "path until then",
     "~ /wallet/list/*/state": "no password, instead of clear text",
 }
 
@@ -100,7 +102,7 @@ EXPECTED: Final[Mapping[str, str]] = {
 VOLATILE: Final = (
     *("*/uptime*", "*seconds", "*_per_second", "*/timemillis", "*/state.json/*/[01]"),
     *("/api/v1/peers/body/0/*", "/rpc/getpeerinfo/0/*", "/rpc/getnettotals/totalbytes*"),
-    *("/wallet/list/*/path", "/files/*/peers.json/saved/*"),
+    *("/wallet/list/*/folder", "/files/*/peers.json/saved/*"),
 )
 
 ESPLORA: Final = """

@@ -44,7 +44,7 @@ def _parts(command: Any) -> dict[str, Any]:  # noqa: ANN401
 
 def _page(command: Any, path: str) -> str:  # noqa: ANN401
     title = path.replace(" ", "-")
-    summary, *_ = _sentences(command.help)
+    summary, *_ = _sentences(command.help.split("\n\n")[0])  # "SIGTERM." ends one too
     lines = [
         ".\\\" Written by scripts/man_pages --write from the command's help.",
         f'.TH {title.upper()} 1 "" "groat {version("groat")}" "groat"',

@@ -4,12 +4,10 @@ Everything is taken from the methods' signatures and docstrings.
 """
 
 import inspect
-import json
 import sys
 from pathlib import Path
 from typing import Final
 
-from chain.service.api.rpc.arguments import Parameter
 from chain.service.api.rpc.method import Method
 from chain.service.api.rpc.methods import METHODS
 
@@ -32,21 +30,8 @@ def methods_text() -> str:
 def _method_text(method: Method) -> str:
     description = " ".join(inspect.getdoc(method.function).split())
     lines = [f"### {method.name}\n", f"    {method.usage}\n", f"{description}\n"]
-    signature = inspect.signature(method.function).parameters
-    items = [_argument_text(one, signature[one.name].default) for one in method.parameters]
+    items = [f"* {one.description('`')}" for one in method.parameters]
     return "\n".join([*lines, *items, *([""] if items else [])])
-
-
-def _argument_text(one: Parameter, default: object) -> str:
-    names = " or ".join(f"`{name}`" for name in one.pattern.split("|"))
-    text = f"* {names}: {one.kind.type_text}"
-    if one.is_required:
-        return text + ", required"
-    if one.kind.options:
-        text += " with " + ", ".join(f"`{name}`" for name in one.kind.options)
-    shown = "" if default in (None, "") else json.dumps(default).strip('"')
-    is_coins = one.kind.types == ("number", "string")  # in grains here, in coins there
-    return text if is_coins or not shown else f"{text}, default {shown}"
 
 
 def main() -> None:

@@ -3,11 +3,17 @@
 import hashlib
 import hmac
 import os
+import re
+import shlex
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from chain.service.api.access.auth import Logins, RpcAuthError
+from chain.rpc_auth import RpcAuthError
+from chain.service.api.access.auth import Logins
 from chain.service.api.access.cookie import remove_cookie, write_cookie
 from tests.api.harness import basic
 
@@ -93,6 +99,16 @@ def test_known_rpc_auth_line():
 def test_malformed_rpc_auth_is_refused(line):
     with pytest.raises(RpcAuthError):
         Logins(None, [line])
+
+
+def test_the_command_of_the_page_makes_a_login_that_its_password_opens():
+    page = (Path(__file__).parents[2] / "docs" / "rpc.md").read_text()
+    (command,) = re.findall(r"^    (python3 -c '.*')$", page, re.MULTILINE)
+    _, *words = shlex.split(command)
+    made = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True)
+    line, password = made.stdout.splitlines()
+    assert Logins(None, [line]).accept(basic("alice", password))
+    assert not Logins(None, [line]).accept(basic("alice", password[:-1]))
 
 
 def test_passwords_show_in_no_representation(tmp_path):

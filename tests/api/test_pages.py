@@ -33,6 +33,8 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag, attrs):
         names = dict(attrs)
         assert not any(name.startswith("on") or name == "style" for name in names), attrs
+        if tag == "time":  # what it holds, as "2 minutes ago", is no moment for programs
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", names["datetime"])
         if tag in {"a", "form"}:
             self.links.append(names.get("href") or names["action"])
         if tag in {"script", "img", "link"}:

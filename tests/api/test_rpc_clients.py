@@ -9,7 +9,7 @@ import pytest
 
 from chain.consensus.params import GRAINS_PER_GROAT
 from chain.primitives.numbers import id_text
-from chain.service.api.rpc.wallet_methods import not_found
+from chain.service.api.rpc.missing_methods import not_found
 from tests.api.foreign import (
     ADDRESS,
     CLIENTS,

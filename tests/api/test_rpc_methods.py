@@ -344,7 +344,14 @@ def test_help_knows_every_method(on_node):
         listed = await node.rpc("help")
         for name, method in METHODS.items():
             assert method.usage in listed.splitlines()
-            assert (await node.rpc("help", name)).startswith(method.usage)
+            text = await node.rpc("help", name)
+            assert text.startswith(method.usage)
+            assert ("\nArguments:\n" in text) == bool(method.parameters)
+        assert (await node.rpc("help", "getblock")).endswith(
+            "\nArguments:\n"
+            "  blockhash: string, required\n"
+            "  verbosity or verbose: number or bool, default 1\n"
+        )
 
     on_node(scenario)
 

@@ -78,3 +78,9 @@ def test_a_wrong_flag_of_the_script_ends_in_one_line(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["man_pages", "--wirte"])
     with pytest.raises(SystemExit, match=r"^usage: scripts/man_pages \[--write\]$"):
         man_pages.main()
+
+
+def test_the_name_of_a_page_is_the_first_sentence_alone(pages):
+    names = {page.split(".SH NAME\n")[1].split("\n")[0] for page in pages.values()}
+    assert len(names) == len(pages)
+    assert [name for name in names if ". " in name.split(" - ")[-1]] == []

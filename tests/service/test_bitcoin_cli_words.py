@@ -1,7 +1,9 @@
 """What bitcoin-cli's users type is answered with groat's word for it."""
 
 import http.server
+import re
 import threading
+from pathlib import Path
 
 import pytest
 import typer
@@ -12,8 +14,22 @@ from typer.testing import CliRunner
 from chain.cli.bitcoin_cli_flags import _known
 from chain.cli.commands import app
 from chain.service.api.rpc.methods import METHODS
-from chain.service.api.rpc.wallet_methods import WALLET_COMMANDS, not_found
+from chain.service.api.rpc.missing_methods import LACKED, WALLET_COMMANDS, not_found
+from tests.api.core_rpc_table import CORE
 from wallet.command_line import app as wallet
+
+HIDDEN = {  # from Core's help: for its own tests
+    "addconnection",
+    "addpeeraddress",
+    "echoipc",
+    "echojson",
+    "estimaterawfee",
+    "getaddrmaninfo",
+    "getorphantxs",
+    "getrawaddrman",
+    "mockscheduler",
+    "sendmsgtopeer",
+}
 
 
 def test_a_wallet_method_names_a_command_that_the_wallet_has():
@@ -36,6 +52,23 @@ def test_a_wallet_method_that_no_command_does_says_so():
             f"Method not found: {method} is a wallet method, and the node holds no keys; "
             "groat-wallet has no command for it"
         )
+
+
+def test_a_method_that_a_node_lacks_says_why_and_the_page_lists_it():
+    assert not LACKED.keys() & {*METHODS, *WALLET_COMMANDS}
+    assert CORE.keys() - METHODS - WALLET_COMMANDS.keys() - LACKED.keys() == HIDDEN
+    page = (Path(__file__).parents[2] / "docs" / "rpc.md").read_text()
+    (listed,) = re.findall(r"Of the others it lacks (.*?);", page, re.DOTALL)
+    assert re.findall(r"`(\w+)`", listed) == sorted(LACKED)
+    assert not_found("pruneblockchain") == (
+        "Method not found: groat has no pruneblockchain: the node keeps every block"
+    )
+    commands = typer.main.get_command(app).commands
+    for why in LACKED.values():
+        for word in re.findall(r"\b(?<!/)[a-z]+psbt\b|sendrawtransaction|decodescript", why):
+            assert word in METHODS
+        for command in re.findall(r"groat ([a-z]+)", why):
+            assert command in commands
 
 
 def _rpc(tmp_path, *words, text=""):

@@ -14,17 +14,18 @@ from chain.cli.commands import app
 from chain.cli.network_commands import _chosen, _questions
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_work
-from chain.consensus.params import NETWORKS, params_from_document
+from chain.consensus.params import NETWORKS, REGTEST, params_from_document
 from chain.endpoint import Endpoint
 from chain.errors import UsageError
 from chain.mining.hashlib_kernel import HashlibKernel
-from chain.network_file import Ports, load_network_file, load_seeds
+from chain.network_file import PORTS, Ports, load_network_file, load_seeds
 from chain.new_network import (
     DIFFICULTY_MAX,
     NewNetworkError,
     NoNonceError,
     default_plan,
     described,
+    described_lines,
     file_text,
     find_nonce,
     mined,
@@ -266,3 +267,16 @@ def test_a_given_seed_gets_the_port_for_peers_that_is_answered(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("5\n"))
     plan, _ = _chosen(PLAN, given | {"p2p-port": None, "seed": "192.0.2.1"}, asks=True)
     assert plan.seeds == ("192.0.2.1:5",)
+
+
+@pytest.mark.parametrize(
+    ("hashes", "said"),
+    [
+        (599, "1: 599 hashes make a block; it"),
+        (600, "1: 1 hashes a second make a block each 600 s"),
+    ],
+)
+def test_a_difficulty_below_a_hash_a_second_is_said_in_hashes(hashes, said):
+    found = described(REGTEST, PORTS["regtest"], ())
+    lines = dict(described_lines(found | {"first_hashes": hashes, "first_difficulty": 1}))
+    assert lines["first difficulty"].startswith(said)

@@ -77,6 +77,13 @@ def test_an_export_follows_links_and_feeds_pipes(settings, block_file, tmp_path)
     assert pipe.is_fifo()
 
 
+def test_an_export_to_a_full_device_names_it(settings, block_file):
+    offline.import_file(settings, str(block_file))
+    with pytest.raises(OSError, match="No space left") as caught:
+        offline.export_file(settings, "/dev/full")
+    assert caught.value.filename == "/dev/full"
+
+
 def test_an_export_that_fails_leaves_no_part_of_a_file(settings, block_file, tmp_path):
     offline.import_file(settings, str(block_file))
     [ledger] = (tmp_path / "data").rglob("ledger.sqlite")

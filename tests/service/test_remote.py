@@ -296,3 +296,7 @@ def test_a_peer_of_other_values_is_shown_or_ends_in_one_line(name, value):
     except RemoteError as error:
         problem = str(error)
     assert problem in {"", "what answers is not the API of a groat node"}
+
+
+def test_status_shows_the_time_of_the_tip_as_the_wallet_shows_times():
+    assert readable(STATUS)["tip_time"] == "1970-01-01 00:00:01Z"

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from chain.cli.command_output import show
 from chain.cli.result_text import (
     check_lines,
     export_lines,
@@ -34,6 +35,12 @@ def checked(**values):
     found = dataclasses.asdict(CheckResult(height=3, blocks=3, transactions=4, coins=5, **values))
     found["supply_grains"] = found.pop("supply")
     return found
+
+
+def test_a_value_that_is_missing_is_a_dash(capsys):
+    show({"first_refusal": None, "waiting": 0, "is_syncing": False}, as_json=False)
+    lines = ["first refusal  -", "waiting        0", "is syncing     no"]
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 def test_an_import_says_what_it_took_and_its_verdict_last():

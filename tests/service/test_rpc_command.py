@@ -20,6 +20,7 @@ from chain.api_address import API_ADDRESS_NAME, published_api_address, running_a
 from chain.cli.commands import app
 from chain.endpoint import Endpoint
 from chain.service.api.rpc.methods import METHODS
+from chain.service.api.rpc.missing_methods import not_found
 from chain.service.api.strict_json import read_json
 from chain.service.miner.json_rpc import RpcResponseError
 from chain.service.readers.serve import OtherSchemaError
@@ -172,8 +173,12 @@ def test_rpc_finds_a_node_with_port_0_by_its_folder_alone(tmp_path):
             2,
             "groat: --api is after the method: write flags before getblockcount\n",
         )
+        _, _, errors = groat_rpc(node, "getblockcount", "--help")
+        assert errors.endswith("; groat rpc help getblockcount explains the method\n")
         settings = load_settings({"network": "regtest", "datadir": str(node.folder)})
         assert {"getblockcount", "help", "stop"} < set(method_names(settings, None)) <= set(METHODS)
+        code, _, errors = groat_rpc(node, "pruneblockchain", "1")
+        assert (code, errors.splitlines()[-1]) == (89, not_found("pruneblockchain"))
         code, _, errors = groat_rpc(node, "getblokcount")
         assert (code, errors) == (
             89,

@@ -194,10 +194,23 @@ def test_every_setting_with_an_empty_value_is_refused_and_an_empty_variable_is_n
     assert load_settings({}).mine_threads == 1
 
 
+def test_a_malformed_login_is_refused_with_its_source_and_never_shown(tmp_path, monkeypatch):
+    with pytest.raises(SettingsError, match=r"^setting rpc_auth: must .* \(from --rpc-auth\)$"):
+        load_settings({"rpc_auth": ["bob:hunter2"]})
+    (tmp_path / "groat.toml").write_text('rpc_auth = "bob:hunter2"\n')
+    with pytest.raises(SettingsError, match=r"\(from groat\.toml\)$") as caught:
+        load_settings({})
+    assert "hunter2" not in str(caught.value)
+
+
 def test_the_file_is_checked_too(tmp_path):
     (tmp_path / "groat.toml").write_text("colour = 1\n")
     with pytest.raises(SettingsError, match="there is no setting 'colour'"):
         load_settings({})
+    for name, meant in (("peers", "peer"), ("mine-threads", "mine_threads")):
+        (tmp_path / "groat.toml").write_text(f"{name} = 1\n")
+        with pytest.raises(SettingsError, match=f"'{name}' .*; did you mean {meant}\\?"):
+            load_settings({})
     (tmp_path / "groat.toml").write_text("= 1\n")
     with pytest.raises(SettingsError, match=r"groat\.toml"):
         load_settings({})

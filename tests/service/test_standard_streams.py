@@ -24,9 +24,9 @@ ALL = [*COMMANDS, *(pytest.param(command, marks=pytest.mark.slow) for command in
 
 
 def run(command: list[str], **how) -> subprocess.CompletedProcess[str]:
-    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | how
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": CLEAN} | how
     command = [sys.executable, "-m", *command]
-    return subprocess.run(command, check=False, text=True, env=CLEAN, timeout=60, **how)
+    return subprocess.run(command, check=False, text=True, timeout=60, **how)
 
 
 @pytest.mark.parametrize("command", ALL, ids=" ".join)
@@ -37,6 +37,17 @@ def test_a_full_output_is_told_in_one_line(command):
     assert done.stderr.startswith(f"{name}: ")
     assert done.stderr.endswith("No space left on device\n")
     assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "flags", [[], pytest.param(["--json"], marks=pytest.mark.slow)], ids=" ".join
+)
+def test_a_full_output_that_is_not_buffered_is_named_too(flags):
+    command = ["chain", "network", "show", "regtest", *flags]
+    with FULL.open("w") as full:
+        done = run(command, stdout=full, env=CLEAN | {"PYTHONUNBUFFERED": "1"})
+    assert done.stderr == "groat: standard output: No space left on device\n"
     assert done.returncode == 1
 
 

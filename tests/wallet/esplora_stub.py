@@ -20,7 +20,7 @@ from chain.consensus.spend import spend_checks, verify_checks
 from chain.consensus.transaction import check_inputs, check_transaction, is_final
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256
-from chain.primitives.numbers import id_text, outpoint_index, outpoint_txid
+from chain.primitives.numbers import id_text, outpoint, outpoint_index, outpoint_txid
 from chain.primitives.script import script_kind
 from chain.primitives.transaction import decode_transaction
 from tests.builders import KEY, ChainBuilder
@@ -152,6 +152,12 @@ class RegtestChain:
     def spenders(self):
         """Every transaction in the chain and the mempool."""
         return [entry[0] for entry in self.confirmed.values()] + list(self.mempool.values())
+
+    def outspends(self, tx):
+        """Return what spends each output, as `/tx/TXID/outspends` says it."""
+        spent_by = {txin.outpoint: each for each in self.spenders() for txin in each.inputs}
+        found = [spent_by.get(outpoint(tx.txid, index)) for index in range(len(tx.outputs))]
+        return [{"spent": bool(each), "txid": each and id_text(each.txid)} for each in found]
 
     def touching(self, script_hash):
         """Return (unconfirmed, confirmed newest first) transactions of a script's SHA-256."""
@@ -339,6 +345,8 @@ class Stub:
                 return None if found is None else {"pos": chain.position(txid), "merkle": []}
             case ["tx", txid, "hex"] if tx := chain.find(txid):
                 return tx.raw.hex()
+            case ["tx", txid, "outspends"] if tx := chain.find(txid):
+                return chain.outspends(tx) if "outspends" not in self.lacks else None
             case ["tx", txid, "status"] if tx := chain.find(txid):
                 return chain.tx_json(tx)["status"]
         return None

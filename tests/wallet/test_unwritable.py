@@ -166,6 +166,7 @@ def test_restored_wallet_on_a_full_disk_keeps_nothing(cli, folder, account):
     with full_disk(folder):
         cli.error("restore", "--no-password", wallet="new", stdin=ABANDON, code=5)
     assert [each["wallet"] for each in cli.json("list")] == ["default"]
+    assert [each.name for each in folder.parent.iterdir()] == ["default"], "no empty folder is left"
     assert account.address(Keychain.RECEIVE, 1) == cli.json("address")["address"]
 
 

@@ -18,7 +18,7 @@ from wallet.commands.spending import (
     report,
     sign_and_send,
 )
-from wallet.commands.summary import fee_line, payment_lines
+from wallet.commands.summary import fee_line, payment_lines, verb_parts
 from wallet.errors import InputError
 from wallet.fees import (
     RATE_SCALE,
@@ -35,8 +35,15 @@ from wallet.flags import Common
 from wallet.history.dropped import dropped_transactions
 from wallet.session import Session
 from wallet.spend.ancestors import package_of
+from wallet.spend.descendants import replaced_by_a_bump
 from wallet.spend.payment import expected_feerate, expected_vsize
-from wallet.spend.replacement import draft_bump, draft_child, replaceable_feerate
+from wallet.spend.replacement import (
+    check_replaceable,
+    draft_bump,
+    draft_child,
+    others_text,
+    replaceable_feerate,
+)
 from wallet.view import parse_txid
 
 
@@ -70,11 +77,20 @@ def bump(common: Common, flags: BumpFlags) -> None:
     txid, given = parse_txid(flags.txid), _given_feerate(flags)
     with open_spend(session, _hold(session, flags)) as spend:
         _check_not_replaced(txid, spend)
-        old = replaceable_feerate(txid, spend.book)
+        check_replaceable(txid, spend.book)
+        replaced = replaced_by_a_bump(txid, spend.esplora)
+        old = replaceable_feerate(replaced, spend.book)
         feerate = given or raised_feerate(old, _estimate(spend, flags))
-        draft = draft_bump(txid, feerate, spend.book, spend.coins, spend.change_script)
+        draft = draft_bump(replaced, feerate, spend.book, spend.coins, spend.change_script)
         check_fee_sane(draft, draft.paid, flags)
-        words = [f"This replaces {id_text(txid)} and pays", *payment_lines(draft, session.params)]
+        would, s = verb_parts(is_sent=not (flags.dry_run or flags.unsigned))
+        words = [
+            f"This {would}replace{s} {id_text(txid)} and pay{s}",
+            *payment_lines(draft, session.params),
+        ]
+        if replaced.descendants:
+            others = others_text(replaced.descendants)
+            words.append(f"It {would}drop{s} {others}, and pay{s} their fees too.")
         if flags.unsigned:
             show_unsigned(spend, draft, words)
             return
@@ -101,8 +117,9 @@ def cpfp(common: Common, flags: BumpFlags) -> None:
         draft = replace(
             draft, feerate=expected_feerate(draft.transaction, draft.fee)
         )  # its own, higher
+        would, s = verb_parts(is_sent=not (flags.dry_run or flags.unsigned))
         words = [
-            f"This sends what {id_text(txid)} pays to this wallet to the wallet again, and pays",
+            f"This {would}send{s} this wallet's coins of {id_text(txid)} to itself, and pay{s}",
             fee_line(draft.fee, draft.feerate, expected_vsize(draft.transaction)),
             f"so that both pay {feerate_text(feerate)} instead of {feerate_text(package.feerate)}.",
         ]

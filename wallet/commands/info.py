@@ -35,7 +35,7 @@ def info(common: Common) -> None:
         "as_of": view.as_of_value(),
     }
     shown = {name: each for name, each in value.items() if name not in _ONLY_JSON}
-    shown["addresses"] = f"{sum(counts.values())} ({counts[Keychain.CHANGE]} for change)"
+    shown["addresses"] = f"{counts[Keychain.RECEIVE]}, and {counts[Keychain.CHANGE]} for change"
     if value["state"] == CLEAR_TEXT:
         shown["state"] = f"{NO_PASSWORD}: anyone who reads the file can spend"
     shown["total"] = groat_text(view.book.balance().total)

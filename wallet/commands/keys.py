@@ -7,6 +7,7 @@ import typer
 
 from chain.primitives.numbers import counted
 from wallet.amounts import groat_text
+from wallet.data_folder import networks_with_wallets
 from wallet.errors import FileError, InputError
 from wallet.flags import Common
 from wallet.keys.account import Keychain, open_account
@@ -15,7 +16,7 @@ from wallet.keys.keyfile import KeyFile, in_clear_text, seal, watch
 from wallet.keys.passwords import ask_new_password, ask_secret, ask_words, check_descriptor
 from wallet.keys.secret import NEW_WORD_COUNTS, Secret, new_words
 from wallet.session import AWAY, ScanOptions, Session
-from wallet.store.folder import WalletFolder, wallet_folders
+from wallet.store.folder import WalletFolder, networks_text, wallet_folders
 from wallet.table import Column
 
 CLEAR_TEXT: Final = "clear text"  # the state of a wallet without a password, for programs
@@ -182,7 +183,9 @@ def list_wallets(common: Common) -> None:
     session = Session(common)
     folders = wallet_folders(session.datadir, session.params, is_worthless=session.is_worthless)
     listed = [(folder.name, state_of(folder), str(folder.path)) for folder in folders]
-    value = [{"wallet": name, "state": state, "path": path} for name, state, path in listed]
+    value = [{"wallet": name, "state": state, "folder": path} for name, state, path in listed]
+    others = networks_with_wallets(session.datadir)
+    but = f", but there are some of {networks_text(others)} (--network)" if others else ""
     session.show_table(
         value,
         [Column("wallet"), Column("state"), Column("folder", is_long=True)],
@@ -190,7 +193,7 @@ def list_wallets(common: Common) -> None:
             (name, NO_PASSWORD if state == CLEAR_TEXT else state, path)
             for name, state, path in listed
         ],
-        f"no wallets of network {session.params.name} in {session.datadir}: make one with "
+        f"no wallets of network {session.params.name} in {session.datadir}{but}: make one with "
         "groat-wallet create or restore",
     )
 
@@ -198,7 +201,7 @@ def list_wallets(common: Common) -> None:
 def show_seed(common: Common) -> None:
     """Show the words (and passphrase) of a wallet; asks for its password."""
     session = Session(common)
-    secret, _ = session.open()
+    secret, _ = session.open("it has no words to show")
     lines = [secret.words]
     if secret.passphrase:
         lines.append(f"passphrase: {secret.passphrase}")
@@ -216,10 +219,10 @@ def password(common: Common, flags: PasswordFlags) -> None:
         if flags.no_password:
             raise InputError("--no-password and --new-password-fd exclude each other")
         check_descriptor("--new-password-fd", flags.new_password_fd)
-    if session.folder.key_file().is_watch_only:
-        raise FileError("this is a watch-only wallet: it has no keys that a password could guard")
+    without_keys = "there is nothing that a password could guard"
+    session.check_keys(without_keys)
     with session.lock():
-        secret, _ = session.open()
+        secret, _ = session.open(without_keys)
         new = None
         if not flags.no_password:
             new = ask_new_password(flags.new_password_fd, session.input, "New password")

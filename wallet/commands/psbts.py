@@ -54,6 +54,7 @@ from wallet.spend.payment import Draft, expected_feerate
 _JUMP_MAX: Final = 1_000  # addresses by which a signer's state may advance at once
 _FILE_BYTES_MAX: Final = 2 * PSBT_BYTES_MAX  # base64 takes 4/3, and its line ends
 _SHOWN_CHARACTERS_MAX: Final = 80  # of an argument that is no PSBT
+_SIGNER: Final = "sign with the wallet that has them"
 _BASE64_START: Final = "cHNidP"
 _ARGUMENT: Final = typer.Argument(
     metavar="PSBT", help="In base64, a file, or - for standard input."
@@ -122,12 +123,13 @@ def sign(common: Common, flags: SignFlags) -> None:
     psbt, facts = _read(session, flags.psbt)
     if not facts.own_inputs:
         raise InputError("it has no input of this wallet to sign")
+    session.check_keys(_SIGNER)
     _guard(psbt, facts, flags)
     if not flags.force:
         _guard_signer(facts)
     if not session.json or not flags.yes:
         sys.stderr.write("".join(f"{line}\n" for line in _lines(session, psbt, facts)))
-    _, key = session.open()
+    _, key = session.open(_SIGNER)
     if not flags.yes:
         confirm("Sign it?", session.input, "nothing was signed")
     signed = sign_psbt(psbt, facts, key)

@@ -37,9 +37,7 @@ def decode(common: Common, flags: DecodeFlags) -> None:
     try:
         transaction = decode_transaction(bytes.fromhex(flags.transaction))
     except ValueError as error:  # not hex, or a DecodeError
-        what = error if isinstance(error, DecodeError) else "not hex"
-        shown = printable(flags.transaction, _SHOWN_CHARACTERS_MAX)
-        raise InputError(f"not a transaction: {shown!r}: {what}") from None
+        raise _no_transaction(flags.transaction, error) from None
     spent = [
         f"{id_text(outpoint_txid(txin.outpoint))}:{outpoint_index(txin.outpoint)}"
         for txin in transaction.inputs
@@ -116,9 +114,17 @@ def _id_or_transaction(text: str) -> Hash32 | Transaction:
         return parse_txid(text)
     try:
         return decode_transaction(bytes.fromhex(text))
-    except (ValueError, DecodeError):
-        shown = printable(text, _SHOWN_CHARACTERS_MAX)
-        raise InputError(f"not a transaction in hex: {shown!r}") from None
+    except ValueError as error:
+        raise _no_transaction(text, error) from None
+
+
+def _no_transaction(text: str, error: ValueError) -> InputError:
+    """Return why a text is not a transaction in hex; `error` is a DecodeError if it is hex."""
+    if len(text) == _TXID_CHARACTERS and isinstance(error, DecodeError):
+        return InputError(f"{text} is the id of a transaction: give the transaction itself, in hex")
+    shown = printable(text, _SHOWN_CHARACTERS_MAX)
+    what = error if isinstance(error, DecodeError) and text else "not hex"
+    return InputError(f"not a transaction in hex: {shown!r}: {what}")
 
 
 def _remembered(txid: Hash32, state: State) -> Transaction:

@@ -18,7 +18,7 @@ from wallet.commands.spending import (
     report,
     sign_and_send,
 )
-from wallet.commands.summary import payment_lines
+from wallet.commands.summary import payment_lines, verb_parts
 from wallet.errors import InputError
 from wallet.fees import RATE_UNIT, TARGET_DEFAULT, feerate_for_target, parse_feerate
 from wallet.flags import Common
@@ -75,7 +75,8 @@ def send(common: Common, flags: SendFlags) -> None:
     with open_spend(session, hold_for(session, flags)) as spend:
         draft = request.draft(spend)
         check_fee_sane(draft, draft.paid, flags)
-        words = ["This pays", *payment_lines(draft, session.params)]
+        would, s = verb_parts(is_sent=not flags.dry_run)
+        words = [f"This {would}pay{s}", *payment_lines(draft, session.params)]
         signed = sign_and_send(spend, draft, words, flags, flags.label)
     report(session, draft, signed, broadcast=not flags.dry_run, label=flags.label or None)
 

@@ -35,6 +35,9 @@ from wallet.store.state import State
 from wallet.view import outpoint_text
 
 RANDOM: Final = secrets.SystemRandom()
+_UNSIGNED: Final = (
+    "make an unsigned transaction with psbt create, or with --unsigned of bump and cpfp"
+)
 
 
 FeeTarget = Annotated[
@@ -157,7 +160,7 @@ def sign_and_send(
 ) -> Transaction:
     """Sign, show `words`, ask, and send, with a label; return the signed transaction."""
     session = spend.session
-    signed = sign_draft(draft, session.open()[1], session.params)
+    signed = sign_draft(draft, session.open(_UNSIGNED)[1], session.params)
     if not session.json or not flags.yes:
         sys.stderr.write("".join(f"{line}\n" for line in words))
     if not flags.dry_run:

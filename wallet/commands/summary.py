@@ -16,6 +16,11 @@ from wallet.spend.payment import Draft, expected_feerate, expected_vsize
 _RETURN = b"\x6a"
 
 
+def verb_parts(*, is_sent: bool) -> tuple[str, str]:
+    """Return what stands before and after the verbs of a summary: pays, or would pay."""
+    return ("", "s") if is_sent else ("would ", "")
+
+
 def output_line(out: TxOut, params: Params) -> str:
     """Return an output's amount and recipient, or its data."""
     if out.script.startswith(_RETURN):

@@ -34,6 +34,7 @@ DAMAGED: Final = (
     "the wallet's keys.json is damaged: move it away, and restore the wallet from its words or "
     "from a copy of the file"
 )
+WATCH_ONLY: Final = "this is a watch-only wallet, without keys"
 UNREADABLE: Final = "wrong password"  # the checksum was right before it was tried
 
 
@@ -69,10 +70,7 @@ class KeyFile:
     def open(self, password: str) -> Secret:
         """Return the secret. Raises FileError: wrong password, damaged, or watch-only."""
         if self.is_watch_only:
-            raise FileError(
-                "this is a watch-only wallet, without keys: make an unsigned transaction "
-                "with psbt create"
-            )
+            raise FileError(WATCH_ONLY)
         plain = self.sealed
         if self.cost is not None:
             cipher = ChaCha20Poly1305(_stretch(password, self.salt, self.cost))

@@ -29,19 +29,34 @@ class AncestorPackage:
         return FeeRate(self.fee * RATE_SCALE // self.vsize)
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """What a replacement drops: a payment, and transactions of others that spend from it."""
+
+    txid: Hash32
+    descendant_fees: Amount
+    descendants: int
+
+
 def draft_bump(
-    txid: Hash32, feerate: FeeRate, book: Book, coins: Sequence[WalletCoin], change_script: bytes
+    replaced: Replaced,
+    feerate: FeeRate,
+    book: Book,
+    coins: Sequence[WalletCoin],
+    change_script: bytes,
 ) -> Draft:
-    """Return a payment that replaces `txid` at a higher fee rate; recipients get the same.
+    """Return a payment that replaces another at a higher fee rate; recipients get the same.
 
     The change gets less; if that is not enough, confirmed ones of `coins` are added, largest first.
     Raises InputError: not one that can be replaced, or the rate is too low for it; FundsError.
     """
-    old, spent = _replaceable(txid, book)
+    old, spent = _replaceable(replaced.txid, book)
     change_at = _change_output(old, book)
     payments = [out for at, out in enumerate(old.outputs) if at != change_at]
     old_fee = sum(coin.value for coin in spent) - old.output_value
-    bump = _Bump(goal_for(payments, feerate), old_fee)
+    bump = _Bump(
+        goal_for(payments, feerate), old_fee + replaced.descendant_fees, replaced.descendants
+    )
     bump.check(len(spent), change=change_at is not None)
     more = [
         coin
@@ -57,10 +72,18 @@ def draft_bump(
     return make_draft(chosen, outputs, place, feerate, book.tip_height)
 
 
-def replaceable_feerate(txid: Hash32, book: Book) -> FeeRate:
-    """Return the fee rate, rounded up, of a payment that can be replaced. Raises InputError."""
-    old, spent = _replaceable(txid, book)
-    fee = sum(coin.value for coin in spent) - old.output_value
+def check_replaceable(txid: Hash32, book: Book) -> None:
+    """Raise InputError unless `txid` is an own unconfirmed payment, without own descendants."""
+    _replaceable(txid, book)
+
+
+def replaceable_feerate(replaced: Replaced, book: Book) -> FeeRate:
+    """Return the fee rate, rounded up, at which a replacement pays no more than what it drops.
+
+    Raises InputError: the payment cannot be replaced.
+    """
+    old, spent = _replaceable(replaced.txid, book)
+    fee = sum(coin.value for coin in spent) - old.output_value + replaced.descendant_fees
     return FeeRate(-(-fee * RATE_SCALE // old.vsize))
 
 
@@ -101,10 +124,16 @@ def draft_child(
     return make_draft(chosen, [TxOut(Amount(rest), script)], 0, feerate, tip)
 
 
+def others_text(count: int) -> str:
+    """Return how many transactions of others spend from a payment, in words."""
+    return f"{count} transaction{'s'[: count > 1]} of others that spend{'s'[count > 1 :]} from it"
+
+
 @dataclass(frozen=True, slots=True)
 class _Bump:
     goal: Goal
-    old_fee: int
+    old_fee: int  # of all that is replaced
+    descendants: int
 
     def fee(self, inputs: int, *, change: bool) -> int:
         """Return the fee: at the rate, and at least the minimum of a replacement.
@@ -120,7 +149,10 @@ class _Bump:
         if due > self.goal.fee(inputs, change=change):
             vsize = -(-self.goal.weight(inputs, change=change) // WITNESS_SCALE)
             least = FeeRate(-(-due * RATE_SCALE // vsize))
-            raise InputError(f"a replacement needs a fee rate of at least {feerate_text(least)}")
+            why = f": it drops {others_text(self.descendants)}" if self.descendants else ""
+            raise InputError(
+                f"a replacement needs a fee rate of at least {feerate_text(least)}{why}"
+            )
 
     def fund(
         self, spent: Sequence[WalletCoin], more: Sequence[WalletCoin]

@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 from chain.consensus.params import Params
 from chain.primitives.key_origin import DerivationError
 from chain.printable import printable
-from wallet.data_folder import KEY_FILE, wallet_names, wallets_path
+from wallet.data_folder import KEY_FILE, networks_with_wallets, wallet_names, wallets_path
 from wallet.errors import FileError, InputError, os_error_text
 from wallet.history.cache import Cache
 from wallet.keys.account import Account, decode_account
@@ -61,7 +61,12 @@ class WalletFolder:
         except OSError as error:
             why = f"the wallet's folder cannot be made: {os_error_text(error)}"
             raise FileError(f"{why}: choose another by --datadir") from None
-        write_private(self.path / KEY_FILE, key_file.encode(), overwrite=False)
+        try:
+            write_private(self.path / KEY_FILE, key_file.encode(), overwrite=False)
+        except OSError:
+            with suppress(OSError):  # it has other files
+                self.path.rmdir()
+            raise
 
     def replace(self, key_file: KeyFile) -> None:
         """Put a key file in the place of the present one, which stays if this fails.
@@ -96,10 +101,8 @@ class WalletFolder:
 
     def _elsewhere(self) -> str:
         """Return a hint at wallets of this name on other networks: a forgotten --network."""
-        datadir = self.path.parents[2]
-        found = sorted(datadir.glob(f"*/wallets/{self.name}/{KEY_FILE}"))
-        names = " and ".join(f"network {printable(each.parents[2].name)}" for each in found)
-        return f", but there is one of {names} (--network)" if found else ""
+        found = networks_with_wallets(self.path.parents[2], self.name)
+        return f", but there is one of {networks_text(found)} (--network)" if found else ""
 
     def account(self) -> Account:
         """Return the public side of the account; no password is needed."""
@@ -130,6 +133,11 @@ class WalletFolder:
     def lock_if_free(self) -> AbstractContextManager[bool]:
         """Lock the wallet if no other command has; yields whether it is locked."""
         return locked_if_free(self.path / _LOCK_FILE)
+
+
+def networks_text(names: Sequence[str]) -> str:
+    """Return the names of networks that a data directory has folders of, for people."""
+    return " and ".join(f"network {printable(name)}" for name in names)
 
 
 def wallet_folder(

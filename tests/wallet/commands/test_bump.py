@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from chain.consensus.params import REGTEST
+from chain.primitives.address import script_address
 from chain.primitives.numbers import GRAINS_PER_GROAT, id_text, outpoint
 from chain.primitives.transaction import Transaction, TxOut, decode_transaction
 from tests.builders import KEY, spend
@@ -148,9 +150,9 @@ def test_bump_says_what_it_does_and_only_a_yes_sends(cli, regtest):
     asked = cli.run("bump", txid, "--fee-rate", "10", stdin="n\n", code=9).stderr
     for words in (f"replaces {txid}", f"1.00000000 GROAT  to {STRANGER}", "10 grain/vB"):
         assert words in asked
-    tx = decode_transaction(
-        bytes.fromhex(cli.run("bump", txid, "--fee-rate", "10", "--dry-run").stdout)
-    )
+    tried = cli.run("bump", txid, "--fee-rate", "10", "--dry-run")
+    assert f"This would replace {txid} and pay\n" in tried.stderr
+    tx = decode_transaction(bytes.fromhex(tried.stdout))
     assert list(map(id_text, regtest.mempool)) == [txid]
     regtest.accept(tx)
     assert mempool_tx(regtest) == tx
@@ -354,6 +356,77 @@ def test_bump_picks_the_nodes_rate_and_at_least_5_more(cli, rich, regtest, estim
     assert done.stdout.strip() == id_text(tx.txid)
     assert picked <= rate_of(regtest, tx) < picked + 0.2
     assert f"({picked}" in done.stderr
+
+
+def spent_by_its_recipient(cli, regtest, fee, *, generations=1):
+    """A payment to KEY with a chain of KEY's transactions, each of `fee`, that spend from it."""
+    parent = pay(cli, script_address(KEY.script, REGTEST.address_prefixes), "1")
+    tx = mempool_tx(regtest)
+    (index,) = [at for at, out in enumerate(tx.outputs) if out.script == KEY.script]
+    point, value = outpoint(tx.txid, index), GROAT
+    for _ in range(generations):
+        value -= fee
+        child = spend([(point, regtest.outputs[point])], [TxOut(value, KEY.script)])
+        regtest.accept(child)
+        point = outpoint(child.txid, 0)
+    return parent["txid"]
+
+
+@pytest.mark.parametrize("generations", [1, 3])
+def test_bump_without_a_rate_pays_the_fees_of_what_spends_from_the_payment(
+    cli, rich, regtest, generations
+):
+    txid = spent_by_its_recipient(cli, regtest, 1_000, generations=generations)
+    replaced = sum(map(regtest.fee_of, regtest.mempool.values()))
+    done = cli.run("bump", txid, "--yes")
+    tx = mempool_tx(regtest)
+    assert regtest.fee_of(tx) >= replaced + tx.vsize
+    count = {1: "1 transaction of others that spends", 3: "3 transactions of others that spend"}
+    assert count[generations] in done.stderr
+
+
+def test_bump_at_a_rate_below_what_it_drops_names_the_least_that_does(cli, rich, regtest):
+    txid = spent_by_its_recipient(cli, regtest, 1_000)
+    error = cli.error("bump", txid, "--fee-rate", "9", "--yes", code=2)
+    assert "at least 10.093 grain/vB: it drops 1 transaction of others" in error
+    below = cli.error("bump", txid, "--fee-rate", "10.08", "--yes", code=2)
+    assert below == error
+    cli.run("bump", txid, "--fee-rate", "10.093", "--yes")
+    assert len(regtest.mempool) == 1
+
+
+def test_bump_by_a_server_without_outspends_goes_on_as_if_nobody_spent(cli, rich, regtest, stub):
+    txid = pay(cli, STRANGER, "1")["txid"]
+    stub.lacks.add("outspends")
+    cli.run("bump", txid, "--fee-rate", "9", "--yes")
+    assert rate_of(regtest, mempool_tx(regtest)) >= 9
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"{}",
+        b"[1]",
+        b'[{"spent": true}]',
+        b'[{"spent": true, "txid": "x"}]',
+        b'[{"spent": true, "txid": "%s"}]' % (b"0" * 64),
+    ],
+)
+def test_bump_does_not_believe_a_spender_that_does_not_exist(cli, rich, regtest, stub, answer):
+    txid = pay(cli, STRANGER, "1")["txid"]
+    stub.override[f"/api/tx/{txid}/outspends"] = (200, answer)
+    cli.error("bump", txid, "--fee-rate", "9", "--yes", code=3)
+    assert list(map(id_text, regtest.mempool)) == [txid]
+
+
+def test_bump_does_not_believe_a_spender_that_spends_something_else(cli, rich, regtest, stub):
+    other = spend([stranger_coin(regtest)], [TxOut(GROAT, KEY.script)])
+    regtest.accept(other)
+    txid = pay(cli, STRANGER, "1")["txid"]
+    listed = b'[{"spent": true, "txid": "%s"}]' % id_text(other.txid).encode()
+    stub.override[f"/api/tx/{txid}/outspends"] = (200, listed)
+    error = cli.error("bump", txid, "--fee-rate", "9", "--yes", code=3)
+    assert "does not spend" in error
 
 
 def test_bump_for_a_target_takes_its_estimate(cli, rich, regtest):

@@ -201,6 +201,7 @@ def test_restore_without_a_node_still_restores(offline):
 
 def test_list_shows_every_wallet_of_the_network_even_damaged_ones(cli):
     assert cli.json("list") == []
+    assert "(--network)" not in cli.run("list").stderr
     cli.make(ABANDON, "one")
     cli.make(LEGAL, "two", password="secret")
     cli.make(LEGAL, "three")
@@ -215,6 +216,7 @@ def test_list_shows_every_wallet_of_the_network_even_damaged_ones(cli):
     assert "no password" in cli.run("list").stdout
     cli.network = "devnet"
     assert cli.json("list") == []
+    assert "but there are some of network regtest (--network): make one" in cli.run("list").stderr
 
 
 def test_address_is_the_next_unused_and_new_the_next_untold(cli, regtest):

@@ -186,7 +186,7 @@ def test_info_counts_the_addresses_that_addresses_lists(cli, rich, regtest):
     assert (len(listed), len(change)) == (2, 1)
     assert (found["addresses"], found["change_addresses"]) == (1, 1)
     lines = cli.run("info").stdout.splitlines()
-    assert any(line.split()[0] == "addresses" and "2 (1 for change)" in line for line in lines)
+    assert any(line.split()[0] == "addresses" and "1, and 1 for change" in line for line in lines)
 
 
 def test_info_says_what_a_wallet_without_a_password_means(cli, rich):

@@ -47,6 +47,7 @@ def test_send_signals_replacement_and_locks_to_the_tip(cli, rich, regtest):
 
 def test_dry_run_prints_the_transaction_and_sends_nothing(cli, rich, regtest):
     result = cli.run("send", PAYEE, "1", "--dry-run")
+    assert result.stderr.startswith("This would pay\n")
     tx = decode_transaction(bytes.fromhex(result.stdout.strip()))
     assert not regtest.mempool
     regtest.accept(tx)

@@ -309,8 +309,9 @@ def test_own_coin_is_found_without_any_hint_where_its_key_is(cli, rich, eye):
 
 
 def test_watching_wallet_does_not_sign(cli, rich, eye):
-    error = cli.error("psbt", "sign", make(cli)["psbt"], "--yes", "--json", code=5, wallet=eye)
+    error = cli.error("psbt", "sign", make(cli)["psbt"], code=5, wallet=eye)
     assert "watch-only wallet" in error
+    assert error.endswith("sign with the wallet that has them")
 
 
 def test_psbt_of_named_coins_and_of_everything(cli, rich, eye):

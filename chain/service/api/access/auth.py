@@ -3,14 +3,13 @@
 import base64
 import binascii
 import hmac
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from chain.rpc_auth import RpcAuth, parse_rpc_auth
 
 COOKIE_USER: Final = "__cookie__"
 _HEADER_CHARACTERS_MAX: Final = 1024
-_RPC_AUTH: Final = re.compile(r"([^:$\s]{1,64}):([^:$\s]{1,64})\$([0-9a-f]{64})")
 
 
 class LoginsPort(Protocol):
@@ -18,22 +17,6 @@ class LoginsPort(Protocol):
 
     def accept(self, header: str, /) -> bool:
         """Return whether an Authorization header holds the name and password of an account."""
-
-
-class RpcAuthError(ValueError):
-    """An rpc-auth line is not of the form USER:SALT$HMAC."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Login:
-    user: bytes
-    salt: bytes
-    digest: bytes
-
-    def accepts(self, user: bytes, password: bytes) -> bool:
-        """Return whether name and password match, compared in constant time."""
-        digest = _digest(self.salt, password)
-        return hmac.compare_digest(user, self.user) & hmac.compare_digest(digest, self.digest)
 
 
 class Logins:
@@ -44,10 +27,10 @@ class Logins:
 
         Raises RpcAuthError.
         """
-        logins = [_from_line(line) for line in rpc_auth]
+        logins = [parse_rpc_auth(line) for line in rpc_auth]
         if cookie is not None:
             salt = b"cookie"
-            logins.append(_Login(COOKIE_USER.encode(), salt, _digest(salt, cookie.encode())))
+            logins.append(RpcAuth(COOKIE_USER.encode(), salt, _digest(salt, cookie.encode())))
         self._logins = tuple(logins)
 
     def accept(self, header: str) -> bool:
@@ -59,20 +42,16 @@ class Logins:
         except (binascii.Error, ValueError):
             return False
         verdicts = [
-            login.accepts(user, password) for login in self._logins
+            _accepts(login, user, password) for login in self._logins
         ]  # no early end: constant time
         return any(verdicts)
 
 
+def _accepts(login: RpcAuth, user: bytes, password: bytes) -> bool:
+    """Return whether name and password match, compared in constant time."""
+    digest = _digest(login.salt, password)
+    return hmac.compare_digest(user, login.user) & hmac.compare_digest(digest, login.digest)
+
+
 def _digest(salt: bytes, password: bytes) -> bytes:
     return hmac.digest(salt, password, "sha256")
-
-
-def _from_line(line: str) -> _Login:
-    match = _RPC_AUTH.fullmatch(line)
-    if match is None:
-        raise RpcAuthError("must be USER:SALT$HMAC, the HMAC-SHA256 in 64 hex digits")
-    try:
-        return _Login(match[1].encode(), match[2].encode(), bytes.fromhex(match[3]))
-    except UnicodeEncodeError as error:  # surrogate escapes, Python's stand-ins for other bytes
-        raise RpcAuthError("is not UTF-8 text") from error

@@ -202,6 +202,7 @@ def _templates() -> Environment:
         text.signed_amount,
         text.age,
         text.code,
+        text.iso,
         text.utc,
         text.size,
         text.short,

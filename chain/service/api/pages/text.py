@@ -50,6 +50,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def iso(time: int) -> str:
+    """Return a moment as the attribute `datetime` has it."""
+    return datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def utc(time: int) -> str:
     """Return a unix time as date and time in UTC."""
     date = datetime.datetime.fromtimestamp(time, datetime.UTC)

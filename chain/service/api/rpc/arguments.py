@@ -6,6 +6,7 @@ items of an array.
 """
 
 import inspect
+import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,11 +77,24 @@ class Parameter:
     kind: Kind
     is_required: bool
     alias: str | None = None
+    default: object = None
 
     @property
     def pattern(self) -> str:
         """Its names, in Core's notation."""
         return self.name if self.alias is None else f"{self.name}|{self.alias}"
+
+    def description(self, quote: str = "") -> str:
+        """Return its names, each in `quote`, types and default, in one line for people."""
+        names = " or ".join(f"{quote}{name}{quote}" for name in self.pattern.split("|"))
+        text = f"{names}: {self.kind.type_text}"
+        if self.is_required:
+            return f"{text}, required"
+        if self.kind.options:
+            text += " with " + ", ".join(f"{quote}{name}{quote}" for name in self.kind.options)
+        shown = "" if self.default in (None, "") else json.dumps(self.default).strip('"')
+        is_coins = self.kind.types == _AMOUNT_TYPES  # in grains here, in coins there
+        return text if is_coins or not shown else f"{text}, default {shown}"
 
 
 def _identity(value: Json) -> Json:
@@ -134,6 +148,7 @@ def parameters_of(function: Callable[..., Any]) -> tuple[Parameter, ...]:
             kind_of(hints[parameter.name]),
             parameter.default is parameter.empty,
             ARGUMENT_ALIASES.get((function.__name__, parameter.name)),
+            None if parameter.default is parameter.empty else parameter.default,
         )
         for parameter in list(inspect.signature(function).parameters.values())[1:]
     )

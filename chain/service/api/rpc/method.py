@@ -60,8 +60,11 @@ class Method:
 
     @property
     def help(self) -> str:
-        """The usage line and the description."""
-        return f"{self.usage}\n\n{inspect.getdoc(self.function)}\n"
+        """The usage line, the description, and the arguments."""
+        lines = [self.usage, "", inspect.getdoc(self.function) or ""]
+        if self.parameters:
+            lines += ["", "Arguments:", *(f"  {one.description()}" for one in self.parameters)]
+        return "\n".join([*lines, ""])
 
     @property
     def conversions(self) -> list[list[Json]]:

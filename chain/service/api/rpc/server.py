@@ -39,7 +39,7 @@ from chain.service.api.rpc.hand_on import (
     no_reply,
 )
 from chain.service.api.rpc.method import Method
-from chain.service.api.rpc.wallet_methods import not_found
+from chain.service.api.rpc.missing_methods import not_found
 from chain.service.api.snapshot import NodeSnapshot
 from chain.service.api.state.port import SnapshotUnavailableError
 from chain.service.api.state.version_header import VERSION_HEADER
