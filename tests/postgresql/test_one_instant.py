@@ -32,7 +32,7 @@ def servers(programs):
 
 @pytest.mark.parametrize("plan", ["sound", "torn"])
 def test_readers_on_the_primary_and_two_standbys_see_one_instant(servers, plan):
-    """The planted fault, mempool rows of another SQL transaction, is found by a fifth of the looks."""
+    """A fifth of the looks finds the planted fault, mempool rows of another SQL transaction."""
     looks = LOOKS if plan == "sound" else LOOKS // 5
     database = new_database(servers[0])
     with moving(servers[0].url(database), 7) as mover:
