@@ -91,6 +91,7 @@ def test_peers_are_saved_again_once_their_file_can_be_written(tmp_path):
 
 @pytest.mark.net
 @pytest.mark.slow
+@pytest.mark.serial  # answers under way have three seconds when a node ends
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process")
 def test_a_node_that_cannot_write_its_mempool_ends_with_one_line_and_has_the_rest(tmp_path):
     node = NodeProcess(tmp_path, ["--no-discovery"]).start()
