@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from chain.primitives.numbers import GRAINS_PER_GROAT
 from chain.primitives.transaction import TxOut, decode_transaction
 from tests.builders import spend
-from tests.wallet.conftest import ABANDON, Cli
+from tests.wallet.conftest import ABANDON, Cli, without_socket
 from tests.wallet.esplora_stub import RefusedError, RegtestChain, serving
 from wallet.__main__ import app
 from wallet.keys.account import Keychain
@@ -59,6 +59,7 @@ class RestoreMachine(RuleBasedStateMachine):
         self.stack = contextlib.ExitStack()
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.stub = self.stack.enter_context(serving(RegtestChain()))
+        self.stack.enter_context(without_socket(self.stub))
         self.cli = Cli(folder, self.stub.url, self.stub.chain)
         self.account = self.cli.make()
         self.chain = base_chain(self.account.script(Keychain.RECEIVE, 0)).fork(0)
@@ -257,8 +258,7 @@ def _seeded(monkeypatch):
 @pytest.mark.parametrize(
     ("steps", "examples"),
     [
-        pytest.param(5, 1, id="few"),
-        pytest.param(5, 1, id="few others"),
+        pytest.param(5, 2, id="few"),  # of the first example hypothesis makes no command
         pytest.param(300, 2, id="many", marks=pytest.mark.slow),
     ],
 )
