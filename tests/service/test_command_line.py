@@ -75,6 +75,11 @@ def test_the_end_of_input_at_a_prompt_is_said_in_the_programs_words(
     assert "Aborted" not in said
 
 
+def heed_ctrl_c():
+    """What a shell starts behind it ignores SIGINT, and so would what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def answered(folder, words, prompt, key):
     """Press a key (None: Ctrl-C) at a prompt on a terminal; return exit code and output."""
     leader, follower = pty.openpty()
@@ -87,6 +92,7 @@ def answered(folder, words, prompt, key):
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path.cwd()), "GROAT_DATADIR": str(folder)},
         start_new_session=True,  # getpass would ask on the terminal of the tests
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - it takes no lock
     ) as process:
         os.close(follower)
         said = b""
