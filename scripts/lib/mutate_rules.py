@@ -5,24 +5,21 @@ fail. Prints a line a rule; exits 1 if a test passes without its rule or a rule 
 """
 
 import ast
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+
+from mutants import ROOT, Mutant, survivors
 
 from chain.consensus.errors import Reason
 
-_ROOT = Path(__file__).resolve().parents[2]
 _UNREACHABLE = {Reason.FEE_RANGE}  # docs/consensus.md says why it stays
 
 
 def documented_tests() -> dict[str, list[str]]:
     """Return the pytest ids that docs/consensus.md names, by reason."""
     found = {}
-    for line in (_ROOT / "docs" / "consensus.md").read_text().splitlines():
+    for line in (ROOT / "docs" / "consensus.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.split("|")]
         if len(cells) == 5 and cells[2].startswith("`"):
             names = re.findall(r"\S+\.py::\w+", cells[3])
@@ -30,14 +27,14 @@ def documented_tests() -> dict[str, list[str]]:
     return found
 
 
-def rules() -> list[tuple[Path, ast.Raise, Reason]]:
-    """Return every place where consensus raises InvalidError with a literal Reason."""
-    places = []
-    for file in sorted((_ROOT / "chain" / "consensus").glob("*.py")):
-        nodes = ast.walk(ast.parse(file.read_text()))
-        raises = [node for node in nodes if isinstance(node, ast.Raise)]
-        places += [(file, node, reason) for node in raises if (reason := _reason_of(node))]
-    return places
+def rules() -> Iterator[Mutant]:
+    """Yield, for every raise of InvalidError with a literal Reason, the code without it."""
+    tests = documented_tests()
+    for path in sorted((ROOT / "chain" / "consensus").glob("*.py")):
+        file = str(path.relative_to(ROOT))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and (reason := _reason_of(node)):
+                yield Mutant(file, node, "pass", reason, tests.get(reason, ()))
 
 
 def _reason_of(node: ast.Raise) -> Reason | None:
@@ -48,44 +45,25 @@ def _reason_of(node: ast.Raise) -> Reason | None:
     return Reason.__members__.get(name)
 
 
-def passes_without(tree: Path, file: Path, rule: ast.Raise, tests: list[str]) -> bool:
-    """Run `tests` in `tree` with one raise replaced by pass, and restore it."""
-    copy = tree / file.relative_to(_ROOT)
-    original = copy.read_text()
-    lines = original.splitlines()
-    indent = " " * rule.col_offset
-    lines[rule.lineno - 1 : rule.end_lineno] = [f"{indent}pass"]
-    copy.write_text("\n".join(lines) + "\n")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False)
-    finally:
-        copy.write_text(original)
-    return run.returncode == 0
-
-
 def main() -> None:
     """Check all rules."""
-    tests, bad = documented_tests(), 0
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        for name in ("chain", "tests"):
-            shutil.copytree(_ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(_ROOT / "pyproject.toml", tree)
-        for file, rule, reason in rules():
-            where = f"{file.name}:{rule.lineno} {reason}"
-            if reason in _UNREACHABLE:
-                print(f"unreachable  {where}")
-            elif not tests.get(reason):
-                bad += 1
-                print(f"NO TEST      {where}")
-            elif passes_without(tree, file, rule, tests[reason]):
-                bad += 1
-                print(f"SURVIVED     {where}")
-            else:
-                print(f"caught       {where}")
+    bad, tested = 0, []
+    for rule in rules():
+        if rule.name in _UNREACHABLE:
+            _print("unreachable", rule)
+        elif not rule.tests:
+            bad += 1
+            _print("NO TEST", rule)
+        else:
+            tested.append(rule)
+    for rule, survived in survivors(tested):
+        bad += survived
+        _print("SURVIVED" if survived else "caught", rule)
     sys.exit(f"{bad} rules have no test that fails without them" if bad else 0)
+
+
+def _print(outcome: str, rule: Mutant) -> None:
+    print(f"{outcome:<12} {rule.file}:{rule.node.lineno} {rule.name}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from tests.api.foreign import PYTHON, rpc_port, start, stop
 from tests.api.harness import PASSWORD, Running
+from tests.patience import PATIENCE_S
 
 POLL_MS = "100"  # how often it asks the node
-PATIENCE_S = 30.0
 
 
 def free_port() -> int:

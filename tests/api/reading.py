@@ -20,6 +20,7 @@ from chain.service.readers.following import Following
 from chain.service.readers.journal_events import JournalEvents
 from chain.service.readers.serve import ReaderMiner, ReaderPeers
 from tests.api.harness import BASE, NOW, PASSWORD, Running, basic
+from tests.patience import PATIENCE_S
 
 LISTENERS = 3
 _APPS: dict[str, list[FastAPI]] = {"free": []}  # making one takes longer than most tests
@@ -63,7 +64,7 @@ class Reading:
     async def catch_up(self) -> None:
         """Commit what the node has, and wait until the reader has it."""
         version = await committed(self.node)
-        assert await self.following.wait_for(version, 5.0)
+        assert await self.following.wait_for(version, PATIENCE_S)
 
 
 async def committed(node: Running):
@@ -89,7 +90,8 @@ async def reading(node: Running, folder: Path) -> AsyncIterator[Reading]:
     async with AsyncExitStack() as stack:
         reader = open_reader(folder / "ledger.sqlite")
         stack.callback(reader.close)
-        follower = Follower(reader, node.context.params)
+        # Its clock stands: no heartbeat follows, and on a busy machine the node would be silent.
+        follower = Follower(reader, node.context.params, lambda: 0.0)
         await asyncio.to_thread(follower.open)
         following, events = Following(follower), JournalEvents(follower, LISTENERS)
         await asyncio.to_thread(events.publish)

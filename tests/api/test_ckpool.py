@@ -17,10 +17,10 @@ from chain.service.api_process import API_LIMITS
 from chain.service.http.listener import Listener
 from tests.api.harness import PASSWORD, payment
 from tests.builders import KEY
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.net
 
-PATIENCE_S = 5.0
 AUTH = base64.b64encode(f"__cookie__:{PASSWORD}".encode()).decode()
 
 

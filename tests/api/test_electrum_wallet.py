@@ -21,9 +21,9 @@ from tests.api.electrumx import electrum_server
 from tests.api.foreign import needs_module, needs_program, start, stop
 from tests.api.harness import OTHER, Running
 from tests.builders import spend
+from tests.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
-PATIENCE_S = 60.0
 FEE = 1000
 Read = Callable[[Any], Any]
 

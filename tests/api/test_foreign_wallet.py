@@ -9,6 +9,7 @@ import pytest
 from chain.primitives.transaction import decode_transaction
 from tests.api.harness import listening
 from tests.builders import KEY
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.net
 WORDS = "abandon " * 11 + "about"
@@ -177,7 +178,7 @@ def test_events_flow_over_a_socket_and_end_with_the_server(on_node):
                 client.build_request("GET", f"{url}/api/v1/events"), stream=True
             )
             node.context.end_streams()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await staying.aread()
 
     on_node(scenario)

@@ -177,7 +177,7 @@ def test_without_a_node_reads_go_on_and_the_rest_says_why_it_cannot_be_done(on_n
                 assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
                 assert "the node is not running" in reply.text
             assert (await reader.json("/health"))["status"] == "ok", "it may be between two beats"
-            reader.follower._heard_s -= 10
+            reader.follower._heard_s -= 10.5
             health = await reader.json("/health")
             assert (health["status"], health["node_age_s"] > 10) == ("the node is silent", True)
             assert "The node has been silent for 1" in (await reader.client.get("/")).text

@@ -10,6 +10,7 @@ from chain.primitives.numbers import Amount, id_text, outpoint
 from chain.primitives.transaction import Transaction, TxIn, TxOut, decode_transaction
 from tests.api.harness import NOW, PEER, UNKNOWN, RecordingHost, payment, wait_for_listeners
 from tests.builders import KEY, assemble, coinbase, commit, pay
+from tests.patience import PATIENCE_S
 
 ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
 OP_TRUE = b"\x51"
@@ -140,11 +141,11 @@ def test_long_poll_is_answered_by_a_block_and_takes_no_thread(on_node):
         assert await node.rpc("getblockcount") == 0
         assert not any(task.done() for task in polling)
         block = await node.mine()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             for shape in await asyncio.gather(*polling):
                 assert shape["previousblockhash"] == id_text(block.id)
         stale = {**asked, "longpollid": first["longpollid"]}
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await node.rpc("getblocktemplate", stale)
         assert node.context.node_events.count == 0
 
@@ -161,7 +162,7 @@ def test_long_poll_of_a_node_that_stops_says_so_and_a_call_that_waits_for_blocks
         await wait_for_listeners(node, 1)
         node.context.end_streams()
         shutting_down = {"code": -9, "message": "Shutting down"}
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             assert await polling == shutting_down
             assert await node.rpc_error("getblocktemplate", asked) == shutting_down
             assert (await node.rpc("waitfornewblock"))["height"] == 0
@@ -183,7 +184,7 @@ def test_long_poll_tells_of_the_mempool_after_a_while(on_node, monkeypatch):
         await asyncio.sleep(0.3)
         assert not polling.done(), "nothing has changed"
         await node.pool(payment(node))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert len((await polling)["transactions"]) == 1
 
     on_node(scenario)

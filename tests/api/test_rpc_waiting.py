@@ -10,6 +10,7 @@ from chain.service.api.events import BEHIND_MAX, LISTENERS_MAX
 from chain.service.api.rpc.blockchain import waiting
 from tests.api.harness import UNKNOWN, until, wait_for_listeners
 from tests.api.test_any_input import ODD_VALUES
+from tests.patience import PATIENCE_S
 
 WAITING = {"waitforblock", "waitforblockheight", "waitfornewblock"}
 
@@ -116,7 +117,7 @@ def test_who_waits_for_a_height_is_not_lost_when_blocks_come_faster_than_it_read
                 node.context.node.submit_block(block, node.context.clock())
 
         await node.context.call(connect)
-        assert await asyncio.wait_for(task, 5) == shape(node)
+        assert await asyncio.wait_for(task, PATIENCE_S) == shape(node)
         await until(lambda: node.context.node_events.count == 0)
 
     on_node(scenario)

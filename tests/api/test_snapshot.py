@@ -12,6 +12,7 @@ from chain.service.api.snapshot import open_snapshot
 from chain.service.api.state.port import SnapshotUnavailableError
 from tests.api.harness import OTHER
 from tests.builders import pay, spend
+from tests.patience import PATIENCE_S
 
 
 @pytest.mark.parametrize("turns", [4, pytest.param(12, marks=pytest.mark.slow)])
@@ -82,11 +83,11 @@ def test_a_look_at_the_node_as_it_is_waits_for_the_publication_of_a_commit(on_no
         def commit_and_dawdle():
             node.ledger.add_block(block, 1_800_000_000)
             committed.set()
-            published.wait(10)
+            published.wait(PATIENCE_S)
             node.context.node.submit_block(child, 1_800_000_000)
 
         writing = asyncio.create_task(node.context.call(commit_and_dawdle))
-        await asyncio.to_thread(committed.wait, 10)
+        await asyncio.to_thread(committed.wait, PATIENCE_S)
         reading = asyncio.create_task(asyncio.to_thread(looked, node))
         await asyncio.sleep(0.05)
         assert not reading.done()

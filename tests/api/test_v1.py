@@ -17,6 +17,7 @@ from chain.service.api.ports import MiningInfo, NoMiner
 from chain.service.api.v1 import encode_events
 from chain.service.remote import readable
 from tests.api.harness import NOW, PEER, Running, payment
+from tests.patience import PATIENCE_S
 
 
 async def stream(node: Running, lines: asyncio.Queue[str]) -> int:
@@ -175,7 +176,7 @@ def test_who_subscribes_while_a_block_is_published_gets_it_once(on_node):
             def before_the_events(change):
                 if not found:
                     assert change.view.tip == node.context.node.view.tip
-                    asyncio.run_coroutine_threadsafe(subscribe(), loop).result(20)
+                    asyncio.run_coroutine_threadsafe(subscribe(), loop).result(PATIENCE_S)
 
             node.context.node.listeners.insert(0, before_the_events)
             await node.mine()
@@ -202,7 +203,7 @@ def test_events_tell_of_blocks_transactions_and_reorganisations(on_node):
         await node.grow(101)
         events: asyncio.Queue[str] = asyncio.Queue()
         reading = asyncio.create_task(stream(node, events))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert parsed(await events.get()) == (
                 "tip", {"height": 101, "id": id_text(node.chain.tip.id)},
             )  # fmt: skip
@@ -247,7 +248,7 @@ def test_quiet_stream_shows_that_it_lives(on_node, monkeypatch):
     async def scenario(node):
         events: asyncio.Queue[str] = asyncio.Queue()
         reading = asyncio.create_task(stream(node, events))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await events.get()
             assert await events.get() == ": nothing new"
         node.context.end_streams()
@@ -263,7 +264,7 @@ def test_listener_that_falls_behind_is_let_go(on_node):
                 await node.mine()  # each is a change of its own
             await asyncio.sleep(0)
             heights = []
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while (change := await listener.next(5)) is not None:
                     heights += [block.height for block in change.connected]
             assert heights == list(range(1, BEHIND_MAX + 1))

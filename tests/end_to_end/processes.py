@@ -13,13 +13,16 @@ from pathlib import Path
 
 import httpx
 
+from tests.patience import PATIENCE_S
+
 READY = re.compile(r"groat: ready network=(\S+) p2p=(\S+) api=(\S+)")
-START_S_MAX = 30.0
+START_S_MAX = PATIENCE_S
+CALL_BLOCKS_MAX = 200
 PLAIN = {"trust_env": False, "verify": False}  # http: no certificates are read, which takes 20 ms
 CLEAN = {k: v for k, v in os.environ.items() if not k.startswith("GROAT_")}
 
 
-def wait_until(holds: Callable[[], object], what: str, timeout_s: float = 20.0) -> float:
+def wait_until(holds: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> float:
     """Poll until `holds()` is true; return the seconds it took, fail with `what` if too many."""
     started = time.monotonic()
     while not holds():
@@ -71,7 +74,7 @@ class NodeProcess:
                 return self
             if time.monotonic() > deadline:
                 break
-        self.process.wait(5)
+        self.process.wait(PATIENCE_S)
         raise AssertionError(f"node did not start: {self.output} {self.errors()}")
 
     def errors(self) -> str:
@@ -80,14 +83,14 @@ class NodeProcess:
     def kill(self) -> None:
         """As a power switch would: SIGKILL."""
         self.process.kill()
-        self._wait_for_exit(10)
+        self._wait_for_exit(PATIENCE_S)
 
     def stop(self) -> int:
         """Ask politely and return the exit status."""
         if self.process is None:
             return 0
         self.process.send_signal(signal.SIGTERM)
-        return self._wait_for_exit(30)
+        return self._wait_for_exit(PATIENCE_S)
 
     def _wait_for_exit(self, timeout_s: float) -> int:
         code = self.process.wait(timeout_s)
@@ -97,7 +100,7 @@ class NodeProcess:
 
     def get(self, path: str) -> httpx.Response:
         version = {"Groat-Version": self.version} if self.version else {}
-        return httpx.get(self.api + path, headers=version, **PLAIN, timeout=30)
+        return httpx.get(self.api + path, headers=version, **PLAIN, timeout=PATIENCE_S)
 
     def rpc(self, method: str, *params: object) -> object:
         answer = self.post_rpc({"id": 1, "method": method, "params": params}).json()
@@ -107,7 +110,7 @@ class NodeProcess:
     def post_rpc(self, body: object) -> httpx.Response:
         user, _, password = (self.folder / self.network / ".cookie").read_text().partition(":")
         login = (user, password)
-        reply = httpx.post(self.api + "/", json=body, auth=login, **PLAIN, timeout=60)
+        reply = httpx.post(self.api + "/", json=body, auth=login, **PLAIN, timeout=PATIENCE_S)
         self.version = reply.headers.get("Groat-Version", "")
         return reply
 
@@ -123,7 +126,9 @@ class NodeProcess:
         return self.get("/api/mempool/txids").json()
 
     def mine(self, count: int, address: str) -> list[str]:
-        return self.rpc("generatetoaddress", count, address)
+        """Mine blocks, not so many at a time that a busy machine takes longer than a call may."""
+        parts = [min(CALL_BLOCKS_MAX, count - at) for at in range(0, count, CALL_BLOCKS_MAX)]
+        return [one for part in parts for one in self.rpc("generatetoaddress", part, address)]
 
 
 @dataclass

@@ -6,6 +6,7 @@ from chain.consensus.params import REGTEST
 from chain.primitives.address import script_address
 from tests.builders import KEY
 from tests.end_to_end.processes import NodeProcess
+from tests.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.net]
 
@@ -18,7 +19,7 @@ def test_a_node_whose_place_was_taken_ends_with_one_line_and_the_other_goes_on(t
     (tmp_path / "regtest" / "ledger.sqlite.lock").unlink()
     second = NodeProcess(tmp_path, ["--api-processes", readers]).start()
     try:
-        code = first._wait_for_exit(10)
+        code = first._wait_for_exit(PATIENCE_S)
         assert code == 1
         said = [
             line for line in first.errors().splitlines() if "another node has taken over" in line

@@ -77,6 +77,7 @@ async def newcomers(node: NodeProcess) -> tuple[list[float], list[float]]:
     return links, calls
 
 
+@pytest.mark.serial
 def test_a_flood_of_one_network_keeps_no_other_out(tmp_path: Path) -> None:
     node = NodeProcess(tmp_path, ["--no-discovery"], descriptors=f"-n {DESCRIPTORS}").start()
     node.mine(1, SOMEBODY)

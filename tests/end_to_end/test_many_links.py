@@ -14,7 +14,7 @@ from tests.end_to_end.networks import memory_mb
 from tests.end_to_end.processes import NodeProcess
 from tests.peers.stranger import HELLO, PREFIX, calling, linked_stranger
 
-pytestmark = [pytest.mark.net, pytest.mark.slow]
+pytestmark = [pytest.mark.net, pytest.mark.slow, pytest.mark.serial]
 LINKS = 250
 MEMORY_MB_MAX = 400.0  # a node with all its links
 SOMEBODY = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"

@@ -18,6 +18,7 @@ from chain.primitives.address import script_address
 from chain.settings import LEDGER_NAME
 from tests.builders import KEY
 from tests.end_to_end.processes import CLEAN, PLAIN, START_S_MAX, NodeProcess, wait_until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.net
 ADDRESS = script_address(KEY.script, REGTEST.address_prefixes)
@@ -54,14 +55,14 @@ class ServeProcess:
         return self.ended()
 
     def ended(self) -> int:
-        _, error = self.process.communicate(timeout=30)
+        _, error = self.process.communicate(timeout=PATIENCE_S)
         self.errors += error.splitlines()
         self.process.stdout.close()
         self.process.stderr.close()
         return self.process.returncode
 
     def get(self, path: str, **how) -> httpx.Response:
-        return httpx.get(self.api + path, **PLAIN, timeout=30, **how)
+        return httpx.get(self.api + path, **PLAIN, timeout=PATIENCE_S, **how)
 
     @property
     def height(self) -> int:
@@ -101,8 +102,8 @@ def test_a_reader_may_start_before_beside_and_after_its_node_and_either_may_be_k
     reply = httpx.post(reader.api + "/api/tx", content="00", **PLAIN)
     assert (reply.status_code, "the node is not running" in reply.text) == (503, True)
     silent = "the node is silent"
-    wait_until(lambda: reader.get("/health").json()["status"] == silent, "it notices", 10)
-    for flag, said in (("--json", "silent for 0:00:0"), ("--peers", "the node is not running")):
+    wait_until(lambda: reader.get("/health").json()["status"] == silent, "it notices")
+    for flag, said in (("--json", "silent for 0:00:"), ("--peers", "the node is not running")):
         command = [sys.executable, "-m", "chain", "status", flag, "--network", "regtest"]
         command += ["--api", reader.api.removeprefix("http://")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -173,7 +174,7 @@ def test_api_processes_share_one_port_come_back_and_end_with_their_node(node, tm
         assert last.startswith("groat: cannot listen for the API on ") or "shares port" in last
     left = pids()
     node.kill()
-    wait_until(lambda: all(map(is_gone, left)), "nothing is left of a killed node", 15)
+    wait_until(lambda: all(map(is_gone, left)), "nothing is left of a killed node")
     node.start()
     assert node.height == 2
     left = pids()

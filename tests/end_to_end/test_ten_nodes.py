@@ -6,10 +6,10 @@ import pytest
 
 from tests.end_to_end.networks import network, watching
 from tests.end_to_end.processes import NodeProcess, WalletCommand, wait_until
+from tests.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.net, pytest.mark.slow]
 COUNT = 10
-RELAY_S_MAX = 60.0  # generous: a limit for hanging, not a measurement
 SOMEBODY = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 SHAPES = {
     "star": lambda number: [0] if number else [],
@@ -23,12 +23,12 @@ def test_blocks_and_payments_of_every_node_reach_all_ten(tmp_path: Path, shape: 
         wallet = WalletCommand(tmp_path / "wallet", nodes[-1])
         address = wallet.json("create", "--no-password")["address"]
         nodes[-1].mine(101, address)
-        wait_until(lambda: one_tip(nodes), "ten nodes have one chain", RELAY_S_MAX)
+        wait_until(lambda: one_tip(nodes), "ten nodes have one chain", PATIENCE_S)
         sent = wallet.json("send", SOMEBODY, "1", "--fee-rate", "5", "--yes")["txid"]
-        wait_until(lambda: all(sent in n.mempool() for n in nodes), "the payment", RELAY_S_MAX)
+        wait_until(lambda: all(sent in n.mempool() for n in nodes), "the payment", PATIENCE_S)
         with watching(nodes) as watch:
             for node in nodes:
-                assert len(watch.arrivals(node.mine(1, SOMEBODY)[-1], RELAY_S_MAX)) == COUNT
+                assert len(watch.arrivals(node.mine(1, SOMEBODY)[-1], PATIENCE_S)) == COUNT
         assert all(node.get(f"/api/tx/{sent}/status").json()["confirmed"] for node in nodes)
         for node in nodes:
             peers = [(peer["address"], peer["inbound"]) for peer in peers_of(node)]
@@ -44,10 +44,10 @@ def test_a_node_that_nobody_can_dial_takes_part(tmp_path: Path) -> None:
         hidden.start()
         try:
             everyone = [*nodes, hidden]
-            wait_until(lambda: len(peers_of(hidden)) == 2, "it is linked to both", RELAY_S_MAX)
+            wait_until(lambda: len(peers_of(hidden)) == 2, "it is linked to both", PATIENCE_S)
             for miner in (hidden, nodes[0]):
                 mined = miner.mine(3, SOMEBODY)[-1]
-                wait_until(lambda: one_tip(everyone), f"{mined} everywhere", RELAY_S_MAX)
+                wait_until(lambda: one_tip(everyone), f"{mined} everywhere", PATIENCE_S)
             assert not any(peer["inbound"] for peer in peers_of(hidden))
         finally:
             assert hidden.stop() == 0, hidden.errors()

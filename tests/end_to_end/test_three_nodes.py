@@ -5,15 +5,20 @@ import re
 import pytest
 
 from tests.end_to_end.processes import NodeProcess, WalletCommand, wait_until
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.net
-RELAY_S_MAX = 20.0  # generous, for busy machines: a limit for hanging, not a measurement
 SOMEBODY = "bcrt1q6rz28mcfaxtmd6v789l9rrlrusdprr9pz3cppk"
 
 
 @pytest.fixture
 def line(tmp_path):
     yield from started_line(tmp_path)
+
+
+@pytest.fixture
+def line_of_1900_blocks(tmp_path):
+    yield from started_line(tmp_path, blocks=1900)
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +32,14 @@ def lasting_payer(lasting_line, tmp_path_factory):
     """A wallet at C that can pay as often as its tests do: ten of its coinbases are mature."""
     payer = Purse(tmp_path_factory.mktemp("payer"), lasting_line[2])
     mined = lasting_line[2].mine(110, payer.address)[-1]
-    wait_until(lambda: agree(lasting_line, mined), "C's blocks are A's chain", RELAY_S_MAX)
+    wait_until(lambda: agree(lasting_line, mined), "C's blocks are A's chain", PATIENCE_S)
     return payer
 
 
-def started_line(folder):
-    """B dials A, C dials B."""
+def started_line(folder, blocks=0):
+    """B dials A, which has mined so many blocks, and C dials B."""
     a = NodeProcess(folder / "a").start()
+    a.mine(blocks, SOMEBODY)
     b = NodeProcess(folder / "b", ["--peer", a.p2p]).start()
     c = NodeProcess(folder / "c", ["--peer", b.p2p]).start()
     nodes = (a, b, c)
@@ -72,12 +78,12 @@ def test_blocks_and_payments_cross_the_line_both_ways(lasting_line, lasting_paye
     a = line[0]
     payee = Purse(tmp_path / "payee", a)
     mined = a.mine(1, payee.address)[-1]
-    wait_until(lambda: agree(line, mined), "A's block is C's tip", RELAY_S_MAX)
+    wait_until(lambda: agree(line, mined), "A's block is C's tip", PATIENCE_S)
 
     txid = payer.send(payee.address, "1.5")
-    wait_until(lambda: txid in a.mempool(), "C's payment is in A's mempool", RELAY_S_MAX)
+    wait_until(lambda: txid in a.mempool(), "C's payment is in A's mempool", PATIENCE_S)
     mined = a.mine(1, payee.address)[-1]
-    wait_until(lambda: agree(line, mined), "the block with the payment is C's tip", RELAY_S_MAX)
+    wait_until(lambda: agree(line, mined), "the block with the payment is C's tip", PATIENCE_S)
     for node in line:
         status = node.get(f"/api/tx/{txid}/status").json()
         assert (status["confirmed"], status["block_hash"]) == (True, mined)
@@ -91,7 +97,7 @@ def test_a_split_heals_to_the_branch_with_more_work(line, tmp_path):
     a, b, c = line
     payer = Purse(tmp_path / "payer", c)
     c.mine(101, payer.address)
-    wait_until(lambda: agree(line), "all start together", RELAY_S_MAX)
+    wait_until(lambda: agree(line), "all start together", PATIENCE_S)
     cut_apart(line)
 
     a.mine(2, SOMEBODY)
@@ -103,12 +109,12 @@ def test_a_split_heals_to_the_branch_with_more_work(line, tmp_path):
     b.start()
     c.stop()
     c.start("--peer", b.p2p)
-    wait_until(lambda: agree(line, a.tip), "all follow A, who has more work", RELAY_S_MAX)
+    wait_until(lambda: agree(line, a.tip), "all follow A, who has more work", PATIENCE_S)
     assert c.height == a.height == 103
-    wait_until(lambda: everywhere(line, txid), "the loser's payment is everywhere", RELAY_S_MAX)
+    wait_until(lambda: everywhere(line, txid), "the loser's payment is everywhere", PATIENCE_S)
     assert not c.get(f"/api/tx/{txid}/status").json()["confirmed"]
     mined = b.mine(1, SOMEBODY)[-1]
-    wait_until(lambda: agree(line, mined), "the next block is everywhere", RELAY_S_MAX)
+    wait_until(lambda: agree(line, mined), "the next block is everywhere", PATIENCE_S)
     assert a.get(f"/api/tx/{txid}/status").json()["block_hash"] == mined
 
 
@@ -127,26 +133,26 @@ def cut_apart(line) -> None:
 def test_a_killed_node_loses_nothing(lasting_line, lasting_payer, victim):
     line = lasting_line
     killed = line[victim]
-    wait_until(lambda: agree(line), "all start together", RELAY_S_MAX)
+    wait_until(lambda: agree(line), "all start together", PATIENCE_S)
     txid = lasting_payer.send(SOMEBODY, "1")
-    wait_until(lambda: everywhere(line, txid), "the payment is everywhere", RELAY_S_MAX)
+    wait_until(lambda: everywhere(line, txid), "the payment is everywhere", PATIENCE_S)
     tip = killed.mine(3, SOMEBODY)[-1]
     killed.kill()
     killed.start()
     assert killed.tip == tip
-    wait_until(lambda: agree(line, tip), "the restarted node's blocks are everywhere", RELAY_S_MAX)
+    wait_until(lambda: agree(line, tip), "the restarted node's blocks are everywhere", PATIENCE_S)
     assert everywhere(line, txid)
     mined = line[0].mine(1, SOMEBODY)[-1]
-    wait_until(lambda: agree(line, mined), "and it takes part again", RELAY_S_MAX)
+    wait_until(lambda: agree(line, mined), "and it takes part again", PATIENCE_S)
 
 
 @pytest.mark.slow
-def test_an_empty_fourth_node_syncs_everything(line, tmp_path):
-    a, b, _ = line
-    a.mine(2000, SOMEBODY)
-    wait_until(lambda: agree(line), "three nodes have 2,000 blocks", 60)
+def test_an_empty_fourth_node_syncs_everything(line_of_1900_blocks, tmp_path):
+    a, b, _ = line = line_of_1900_blocks
+    a.mine(100, SOMEBODY)
+    wait_until(lambda: agree(line), "three nodes have 2,000 blocks", PATIENCE_S)
     d = NodeProcess(tmp_path / "d", ["--peer", a.p2p, "--peer", b.p2p]).start()
-    wait_until(lambda: d.tip == a.tip, "the fourth node has them too", 60)
+    wait_until(lambda: d.tip == a.tip, "the fourth node has them too", PATIENCE_S)
     assert d.height == 2000
     assert d.stop() == 0
     heights = [

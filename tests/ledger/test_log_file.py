@@ -104,6 +104,7 @@ def test_a_snapshot_waits_for_the_end_of_a_pause_but_not_on_the_event_loop(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.serial
 @pytest.mark.net
 @pytest.mark.parametrize("pauses", [True, False])
 def test_a_log_with_overlapping_readers_in_other_processes_begins_again(

@@ -11,8 +11,8 @@ from chain.mining.hashlib_kernel import HashlibKernel
 from chain.mining.miner import Miner
 from chain.primitives.block import Block, Header
 from tests.builders import assemble, coinbase
+from tests.patience import PATIENCE_S
 
-WAIT_S = 30  # a bound against hanging, not a measurement
 NEVER = 0
 EASY = (1 << 255) - 1
 
@@ -49,7 +49,7 @@ def test_a_found_block_meets_the_target_and_holds_its_own_coinbase():
     found: Queue[Block] = Queue()
     mining = miner(found)
     mining.set_job(PlainJob())
-    block = found.get(timeout=WAIT_S)
+    block = found.get(timeout=PATIENCE_S)
     mining.stop()
     assert int.from_bytes(block.id, "little") <= EASY
     assert block.header.merkle_root == block.transactions[0].txid
@@ -61,7 +61,7 @@ def test_header_time_is_never_before_the_jobs_earliest():
     found: Queue[Block] = Queue()
     mining = miner(found)
     mining.set_job(PlainJob(time_min=1_900_000_000))
-    block = found.get(timeout=WAIT_S)
+    block = found.get(timeout=PATIENCE_S)
     mining.stop()
     assert block.header.time == 1_900_000_000
 
@@ -71,7 +71,7 @@ def test_each_job_is_found_once_by_however_many_threads():
     mining = miner(found, threads=4)
     for _ in range(20):
         mining.set_job(PlainJob())
-        found.get(timeout=WAIT_S)
+        found.get(timeout=PATIENCE_S)
     mining.stop()
     assert found.empty()
 
@@ -87,7 +87,7 @@ def test_stop_ends_the_threads_in_the_middle_of_a_search():
         stopped.set()
 
     threading.Thread(target=stop, daemon=True).start()
-    assert stopped.wait(WAIT_S)
+    assert stopped.wait(PATIENCE_S)
     assert found.empty()
 
 
@@ -103,7 +103,7 @@ def test_a_job_that_is_taken_away_is_not_found():
     mining.set_job(PlainJob(target=NEVER))
     mining.set_job(None)
     mining.set_job(PlainJob())
-    found.get(timeout=WAIT_S)
+    found.get(timeout=PATIENCE_S)
     mining.stop()
     assert found.empty()
 
@@ -115,6 +115,6 @@ def test_threads_and_machines_search_different_headers():
         mining = miner(found, first_extranonce=first)
         for _ in range(3):
             mining.set_job(PlainJob())
-            coinbases.add(found.get(timeout=WAIT_S).transactions[0].txid)
+            coinbases.add(found.get(timeout=PATIENCE_S).transactions[0].txid)
         mining.stop()
     assert len(coinbases) == 6

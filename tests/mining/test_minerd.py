@@ -15,6 +15,7 @@ from chain.primitives.address import script_address
 from chain.primitives.transaction import decode_transaction
 from tests.builders import KEY, Key, output_of, pay, spend
 from tests.end_to_end.processes import CLEAN, NodeProcess, wait_until
+from tests.patience import PATIENCE_S
 
 MINERD = shlex.split(os.environ.get("GROAT_MINERD", "")) or list(
     filter(None, [shutil.which("minerd")])
@@ -47,7 +48,7 @@ def test_minerd_mines_blocks_with_segwit_transactions_in_them(tmp_path):
         wait_until(lambda: node.height >= 104, "minerd mined three blocks", timeout_s=60)
     finally:
         miner.terminate()
-        miner.wait(timeout=10)
+        miner.wait(timeout=PATIENCE_S)
     mined = _coinbase(node, 102)
     assert mined["vout"][0]["scriptPubKey"]["hex"] == script.hex()
     assert mined["vin"][0]["txinwitness"] == ["00" * 32]  # which minerd leaves out

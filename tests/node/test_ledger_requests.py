@@ -48,8 +48,7 @@ class Asked:
         self.node = Node(self.ledger, Policy())
         self.answers = LedgerRequestHandler(self.node)
         self.chain = ChainBuilder()
-        for block in self.chain.grow(101):
-            self.node.submit_block(block, NOW)
+        assert not any(self.node.submit_blocks(self.chain.grow(101), NOW))
 
     def block(self, block: Block) -> BlockVerdict:
         answer = self.answers.handle(ValidateBlock(TOKEN, BlockMessage(block.raw)), NOW)

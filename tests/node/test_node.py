@@ -25,6 +25,7 @@ from tests.node.world import output, send
 
 NOW = 1_800_000_000
 FEE = 10_000
+MANY = 20
 
 
 class Bench:
@@ -39,7 +40,12 @@ class Bench:
         self.node.listeners.append(self.changes.append)
 
     def grow(self, count: int, *, chain: ChainBuilder | None = None, extra: bytes = b"") -> None:
-        for block in (chain or self.chain).grow(count, extra=extra):
+        """Add blocks; many of them with one commit if they extend the tip, which is faster."""
+        blocks = (chain or self.chain).grow(count, extra=extra)
+        if len(blocks) > MANY:
+            assert not any(self.node.submit_blocks(blocks, NOW))
+            return
+        for block in blocks:
             self.node.submit_block(block, NOW)
 
     def spend_coinbase(self, height: int, fee: int = FEE):
@@ -80,14 +86,15 @@ def solved(template) -> Block:
 
 
 def test_listeners_hear_each_change_after_it_is_published(bench):
+    bench.grow(101)
     seen = []
     bench.node.listeners.append(lambda change: seen.append(bench.node.view is change.view))
-    bench.grow(101)
+    bench.grow(3)
     entry = bench.node.submit_transaction(bench.spend_coinbase(1), NOW)
     assert all(seen)
-    assert len(seen) == 102
+    assert len(seen) == 4
     assert bench.changes[-1].added == (entry,)
-    assert [change.view.sequence for change in bench.changes] == list(range(1, 103))
+    assert [change.view.sequence for change in bench.changes] == list(range(1, 6))
 
 
 def test_headers_first_are_published_without_a_new_tip(bench):

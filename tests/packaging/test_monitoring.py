@@ -23,6 +23,7 @@ from tests.builders import KEY
 from tests.end_to_end.processes import PLAIN, NodeProcess, wait_until
 from tests.end_to_end.test_serve import ServeProcess
 from tests.packaging.places import PACKAGING, free_port, needs
+from tests.patience import PATIENCE_S
 
 CONFIG = PACKAGING / "prometheus" / "prometheus.yml"
 RULES = PACKAGING / "prometheus" / "groat.rules.yml"
@@ -257,7 +258,7 @@ def prometheus(folder, targets):
 def ask(url: str, path: str, **parameters) -> dict:
     """Return the data of a reply of Prometheus' API; {} while it does not answer yet."""
     try:
-        reply = httpx.get(url + path, params=parameters, **PLAIN, timeout=10)
+        reply = httpx.get(url + path, params=parameters, **PLAIN, timeout=PATIENCE_S)
     except httpx.TransportError:
         return {}
     body = reply.json() if reply.status_code in {200, 400, 422} else {}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chain.settings import load_settings
+from tests.patience import PATIENCE_S
 
 _PARENT = """
 import signal, subprocess, sys, time
@@ -28,8 +29,8 @@ def test_a_server_of_the_tests_ends_when_they_are_terminated():
         pid = int(parent.stdout.readline())
         child = os.pidfd_open(pid)
         parent.send_signal(signal.SIGTERM)
-        parent.wait(10)
-    ready, _, _ = select.select([child], [], [], 10)
+        parent.wait(PATIENCE_S)
+    ready, _, _ = select.select([child], [], [], PATIENCE_S)
     os.close(child)
     assert ready
 

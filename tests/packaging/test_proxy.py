@@ -26,6 +26,7 @@ from chain.primitives.address import script_address
 from tests.builders import KEY
 from tests.end_to_end.processes import NodeProcess, wait_until
 from tests.packaging.places import HOST, PACKAGING, free_port, needs
+from tests.patience import PATIENCE_S
 
 NGINX = PACKAGING / "proxy" / "nginx.conf"
 CADDY = PACKAGING / "proxy" / "Caddyfile"
@@ -102,7 +103,7 @@ def started(command, folder):
             yield
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(PATIENCE_S)
 
 
 @contextmanager
@@ -151,7 +152,7 @@ class Client:
 
     def __init__(self, port: int, certificate) -> None:
         trust = ssl.create_default_context(cafile=str(certificate[0]))
-        self.http = httpx.Client(verify=trust, trust_env=False, timeout=20)
+        self.http = httpx.Client(verify=trust, trust_env=False, timeout=PATIENCE_S)
         self._port, self._certificate = port, certificate[0]
         self._url = f"https://127.0.0.1:{port}"
         self._how = {"headers": {"Host": HOST}, "extensions": {"sni_hostname": HOST}}
@@ -164,7 +165,7 @@ class Client:
     def ask_as_written(self, method: str, path: str) -> tuple[int, str]:
         """Return status and text of a request whose path is sent as it is."""
         context = ssl.create_default_context(cafile=str(self._certificate))
-        plain = socket.create_connection(("127.0.0.1", self._port), timeout=20)
+        plain = socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S)
         connection = http.client.HTTPConnection(HOST)
         connection.sock = context.wrap_socket(plain, server_hostname=HOST)
         with closing(connection):

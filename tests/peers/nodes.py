@@ -22,9 +22,9 @@ from chain.service.peers.driver import LedgerCall
 from chain.service.peers.service import PeerNode, PeerService, PeerSettings
 from chain.settings import Endpoint
 from tests.builders import ChainBuilder
+from tests.patience import PATIENCE_S
 
 NOW = 1_900_000_000  # far enough ahead that no header of the tests is in the future
-PATIENCE_S = 20.0
 LOCALHOST = "127.0.0.1"
 
 
@@ -49,8 +49,8 @@ class Running:
 
     async def take(self, *blocks: Block) -> None:
         """Put blocks into the ledger without telling a peer."""
-        for block in blocks:
-            await self.thread.call(lambda block=block: self.core.submit_block(block, NOW))
+        refusals = await self.thread.call(lambda: self.core.submit_blocks(blocks, NOW))
+        assert not any(refusals)
 
     async def mine(self, *blocks: Block) -> None:
         """Put blocks into the ledger and announce each, as the miner does."""

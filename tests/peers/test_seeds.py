@@ -16,6 +16,7 @@ from chain.gossip.seeds import DnsSeed
 from chain.gossip.wire.address import parse_address
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.resolver import RESOLVES_MAX, Resolver, SeedResolver
+from tests.patience import PATIENCE_S
 from tests.peers.nodes import LOCALHOST, Running, running, until
 
 pytestmark = pytest.mark.net
@@ -106,7 +107,7 @@ def test_a_node_stops_at_once_while_a_name_server_is_silent(tmp_path: Path) -> N
 
     def silent(*_what: object, **_how: object) -> Answer:
         is_begun.set()
-        is_over.wait(20)
+        is_over.wait(PATIENCE_S)
         return []
 
     async def main() -> float:
@@ -157,7 +158,7 @@ def test_few_names_are_looked_up_at_a_time_and_a_late_one_keeps_its_place() -> N
 
     def slow(host: str, *_what: object, **_how: object) -> Answer:
         begun.append(host)
-        is_over.wait(20)
+        is_over.wait(PATIENCE_S)
         return []
 
     async def main() -> None:

@@ -33,6 +33,7 @@ from chain.service.peers.acceptor import AcceptedLink, Acceptor, ServerLimits
 from chain.service.peers.inbox import LINK_BYTES_MAX, Inbox
 from chain.service.peers.server import peer_app
 from chain.service.peers.traffic import Traffic
+from tests.patience import PATIENCE_S
 from tests.peers.stranger import HELLO, PREFIX
 
 LIMITS = ServerLimits(decision_s=0.1, hold_s=0.1, reply_s=0.1)
@@ -50,7 +51,7 @@ class Port:
 
     async def event(self) -> Event:
         """Return the next event for the core."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while (event := self.inbox.take()) is None:
                 await self.inbox.wait()
         return event

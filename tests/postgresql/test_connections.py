@@ -92,6 +92,7 @@ def leave_a_statement(_server, _snapshot, connection):
     connection.connection.driver_connection.pgconn.send_query(b"SELECT pg_sleep(60)")
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("damage", [lose, see_it_lost, leave_a_statement])
 def test_a_connection_in_an_unknown_state_is_not_used_again(reader, own_server, caplog, damage):
     started = time.monotonic()
@@ -150,6 +151,7 @@ def serve(own_server, tmp_path):
 
 
 @pytest.mark.net
+@pytest.mark.serial
 def test_a_server_that_hangs_is_a_503_for_all_clients_and_not_a_hang(own_server, serve):
     path = f"/api/block/{serve.get('/api/block-height/2').text}/txids"
     assert serve.get(path).is_success

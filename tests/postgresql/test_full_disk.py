@@ -61,10 +61,18 @@ class Disk:
     def make_room(self) -> None:
         """Delete something, and start the server if it has ended."""
         self._ballast.unlink()
-        with suppress(subprocess.TimeoutExpired):
-            self.server.process.wait(2)
-        if self.server.process.poll() is not None:
+        wait_until(lambda: self._has_ended() or self._answers(), "the server answers or ends")
+        if self._has_ended():
             self.server.start()
+
+    def _has_ended(self) -> bool:
+        return self.server.process.poll() is not None
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.server.execute("SELECT 1"))
+        except psycopg.OperationalError:
+            return False
 
 
 @contextmanager

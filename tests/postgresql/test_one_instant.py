@@ -32,7 +32,8 @@ def servers(programs):
 
 @pytest.mark.parametrize("plan", ["sound", "torn"])
 def test_readers_on_the_primary_and_two_standbys_see_one_instant(servers, plan):
-    """The planted fault, mempool rows of another SQL transaction, is found."""
+    """A fifth of the looks finds the planted fault, mempool rows of another SQL transaction."""
+    looks = LOOKS if plan == "sound" else LOOKS // 5
     database = new_database(servers[0])
     with moving(servers[0].url(database), 7) as mover:
         for standby in servers[1:]:
@@ -41,7 +42,7 @@ def test_readers_on_the_primary_and_two_standbys_see_one_instant(servers, plan):
         command = [sys.executable, "-m", "tests.service.instant"]
         processes = [
             subprocess.Popen(
-                [*command, server.url(database), wanted, str(LOOKS), plan],
+                [*command, server.url(database), wanted, str(looks), plan],
                 stdout=subprocess.PIPE,
                 cwd=ROOT,
             )
@@ -61,5 +62,5 @@ def test_readers_on_the_primary_and_two_standbys_see_one_instant(servers, plan):
         wrong.update(found["wrong"])
         seen.update(found["seen"])
     sys.stdout.write(f"{dict(seen)} {dict(wrong)}\n")
-    assert seen["looks"] >= len(processes) * LOOKS
+    assert seen["looks"] >= len(processes) * looks
     assert bool(wrong) == (plan == "torn"), wrong

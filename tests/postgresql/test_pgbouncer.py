@@ -14,6 +14,7 @@ from chain.ledger.reader import is_made, open_reader
 from tests.end_to_end.processes import wait_until
 from tests.ledger.chains import QUICK, feed, quick_chain
 from tests.packaging.places import free_port
+from tests.patience import PATIENCE_S
 from tests.postgresql_server import USER
 
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
@@ -62,7 +63,7 @@ def bouncer(server, folder, port, mode, **settings):
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(PATIENCE_S)
         socket.unlink(missing_ok=True)
 
 

@@ -16,6 +16,7 @@ from chain.ledger.ledger import Ledger
 from chain.ledger.reader import open_reader
 from tests.end_to_end.processes import wait_until
 from tests.ledger.chains import NOW, QUICK, feed, quick_chain
+from tests.patience import PATIENCE_S
 from tests.postgresql.test_readers import sql
 from tests.postgresql_server import new_database, new_server, server_folder
 
@@ -172,7 +173,7 @@ def test_an_old_primary_that_comes_back_is_written_by_nobody_while_a_witness_is_
     new = open_ledger(primary.url(database, **both, port="2,1"))
     feed(new, chain.blocks[3:5])
     with pytest.raises(FencedError, match=r"moved to another server: .*:2 is a newer primary"):
-        old.watch.result.result(10)
+        old.watch.result.result(PATIENCE_S)
     with pytest.raises(DatabaseFailedError):
         old.add_block(chain.blocks[3], NOW)
     for _ in range(3):  # its old node, started again and again, has no later epoch by that

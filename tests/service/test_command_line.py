@@ -94,6 +94,11 @@ def test_ctrl_c_while_a_command_loads_ends_it_quietly(package):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def heed_ctrl_c():
+    """What a shell starts behind it ignores SIGINT, and so would what that starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def answered(folder, words, prompt, key):
     """Press a key (None: Ctrl-C) at a prompt on a terminal; return exit code and output."""
     leader, follower = pty.openpty()
@@ -106,6 +111,7 @@ def answered(folder, words, prompt, key):
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(Path.cwd()), "GROAT_DATADIR": str(folder)},
         start_new_session=True,  # getpass would ask on the terminal of the tests
+        preexec_fn=heed_ctrl_c,  # noqa: PLW1509 - it takes no lock
     ) as process:
         os.close(follower)
         said = b""

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from chain.service.readers.following import Following
+from tests.patience import PATIENCE_S
 
 
 class NeverChanging:
@@ -31,7 +32,7 @@ def test_a_look_that_is_wanted_at_the_instant_of_the_end_does_not_prevent_it(tur
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
-        done, _ = await asyncio.wait({task}, timeout=5)
+        done, _ = await asyncio.wait({task}, timeout=PATIENCE_S)
         assert done, "the cancellation was lost"
 
     asyncio.run(scenario())

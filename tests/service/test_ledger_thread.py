@@ -13,6 +13,7 @@ from chain.service.ledger_thread import (
     LedgerBusyError,
     LedgerThread,
 )
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_calls_run_in_order_on_one_other_thread(thread):
     assert asyncio.run(go()) == {"ledger"}
     seen: list[int] = []
     last = [thread.submit(lambda n=n: seen.append(n)) for n in range(100)][-1]
-    last.result(5)
+    last.result(PATIENCE_S)
     assert seen == list(range(100))
 
 
@@ -44,8 +45,8 @@ def test_an_error_goes_to_the_caller_and_to_whoever_watches():
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        watched.submit(fail).result(5)
-    assert watched.submit(lambda: 7).result(5) == 7
+        watched.submit(fail).result(PATIENCE_S)
+    assert watched.submit(lambda: 7).result(PATIENCE_S) == 7
     watched.stop()
     assert [type(error) for error in errors] == [KeyError]
 
@@ -56,8 +57,8 @@ def test_an_error_that_ends_threads_goes_to_the_caller_and_the_thread_goes_on(th
         raise kind
 
     with pytest.raises(kind):
-        thread.submit(fail).result(5)
-    assert thread.submit(lambda: 7).result(5) == 7
+        thread.submit(fail).result(PATIENCE_S)
+    assert thread.submit(lambda: 7).result(PATIENCE_S) == 7
 
 
 def test_the_queue_is_bounded(thread):
@@ -66,16 +67,16 @@ def test_the_queue_is_bounded(thread):
 
     def wait():
         begun.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
 
     first = thread.submit(wait)
-    begun.wait(5)
+    begun.wait(PATIENCE_S)
     queued = [thread.submit(lambda: None) for _ in range(QUEUED_CALLS_MAX)]
     with pytest.raises(LedgerBusyError, match=str(QUEUED_CALLS_MAX)):
         thread.submit(lambda: None)
     go_on.set()
-    first.result(5)
-    queued[-1].result(5)
+    first.result(PATIENCE_S)
+    queued[-1].result(PATIENCE_S)
 
 
 def test_stop_finishes_what_is_queued():
@@ -91,10 +92,10 @@ def test_a_call_that_may_wait_is_made_after_all_others_that_are_queued(thread):
 
         def wait():
             begun.set()
-            go_on.wait(10)
+            go_on.wait(PATIENCE_S)
 
         thread.submit(wait)
-        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
         calls = [
             call(lambda number=number: order.append(number))
             for number, call in enumerate(
@@ -118,10 +119,10 @@ def held(thread):
 
     def wait():
         begun.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
 
     thread.submit(wait)
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE_S)
     try:
         yield
     finally:
@@ -137,7 +138,7 @@ def test_a_call_that_may_wait_does_not_wait_for_ever(thread):
             thread.submit(lambda: order.append("block")) for _ in range(2 * OVERTAKING_MAX + 1)
         ]
     for call in calls:
-        call.result(5)
+        call.result(PATIENCE_S)
     blocks = ["block"] * OVERTAKING_MAX
     assert order == [*blocks, "idle", *blocks, "idle", "block"]
 
@@ -152,7 +153,7 @@ def test_calls_that_may_wait_leave_room_for_the_others(thread):
             thread.submit(lambda: None)
         with pytest.raises(LedgerBusyError, match=str(QUEUED_CALLS_MAX)):
             thread.submit(lambda: None)
-    last.result(5)
+    last.result(PATIENCE_S)
 
 
 def test_stop_finishes_calls_that_may_wait_and_skips_cancelled_ones():
@@ -165,7 +166,7 @@ def test_stop_finishes_calls_that_may_wait_and_skips_cancelled_ones():
         assert calls[1].cancel()
         stopping = threading.Thread(target=thread.stop)
         stopping.start()
-    stopping.join(5)
+    stopping.join(PATIENCE_S)
     assert not stopping.is_alive()
     assert made == [0, 2, 3]
 
@@ -188,10 +189,10 @@ def test_a_patient_call_waits_for_a_place_in_a_full_queue(thread):
 
         def wait():
             begun.set()
-            go_on.wait(10)
+            go_on.wait(PATIENCE_S)
 
         thread.submit(wait)
-        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
         for _ in range(QUEUED_CALLS_MAX):
             thread.submit(lambda: None)
         with pytest.raises(LedgerBusyError):
@@ -200,6 +201,6 @@ def test_a_patient_call_waits_for_a_place_in_a_full_queue(thread):
         await asyncio.sleep(0)
         assert not patient.done()
         go_on.set()
-        return await asyncio.wait_for(patient, 10)
+        return await asyncio.wait_for(patient, PATIENCE_S)
 
     assert asyncio.run(go()) == 7

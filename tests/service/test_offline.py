@@ -15,6 +15,7 @@ from chain.consensus.params import REGTEST
 from chain.service import offline
 from chain.settings import load_settings
 from tests.builders import ChainBuilder
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_an_export_follows_links_and_feeds_pipes(settings, block_file, tmp_path)
     reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()))
     reader.start()
     offline.export_file(settings, str(pipe))
-    reader.join(10)
+    reader.join(PATIENCE_S)
     assert got == [block_file.read_bytes()]
     assert pipe.is_fifo()
 

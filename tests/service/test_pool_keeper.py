@@ -24,6 +24,7 @@ from tests.builders import ChainBuilder
 from tests.ledger.chains import QUICK, quick_chain, url_of
 from tests.migrated import downgrade
 from tests.node.world import NOW, output, send
+from tests.patience import PATIENCE_S
 
 FEE = 10_000
 TRUNK = 20
@@ -46,7 +47,7 @@ class Kept:
 
     async def saved(self, count: int) -> None:
         """Wait until another connection sees this many rows."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(rows(self.folder)) != count:  # noqa: ASYNC110 - of another connection
                 await asyncio.sleep(0.01)
 
@@ -116,7 +117,7 @@ def test_what_was_accepted_is_in_the_database_soon_and_is_there_after_a_kill(fol
             for payment in payments:
                 await node.submit(payment)
             await node.saved(3)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while await announced.get() != 3:
                     pass
             copy = folder / "killed"  # as a process that is killed now leaves its files

@@ -8,6 +8,7 @@ import pytest
 
 from chain.service import saver as saver_module
 from chain.service.saver import Saver
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def quick(monkeypatch):
 
 
 async def until(holds):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
 
@@ -72,14 +73,14 @@ def test_the_last_save_waits_for_one_that_goes_on_and_does_not_fail_on_a_full_di
         data = next(contents)
         if data == b"first":
             begun.set()
-            go_on.wait(5)
+            go_on.wait(PATIENCE_S)
         return data
 
     async def main() -> None:
         saver = Saver(path, lambda: content)
         running = asyncio.create_task(saver.run())
         saver.note_change()
-        await asyncio.to_thread(begun.wait, 5)
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
         running.cancel()
         last = asyncio.create_task(asyncio.to_thread(saver.save_now))
         go_on.set()

@@ -14,6 +14,7 @@ from chain.errors import ShownError
 from chain.ledger.errors import DatabaseFailedError
 from chain.service import supervisor as supervisor_module
 from chain.service.supervisor import EndedError, Supervisor, described, restarted
+from tests.patience import PATIENCE_S
 
 Body = Callable[[Supervisor], Awaitable[None]]
 
@@ -25,7 +26,7 @@ def supervised(body: Body) -> list[BaseException]:
     async def main() -> None:
         supervisor = Supervisor(failures.append)
         with supervisor.watching():
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await body(supervisor)
 
     asyncio.run(main())

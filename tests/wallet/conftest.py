@@ -1,6 +1,7 @@
 """What the wallet's tests share: a chain, a server over it, and a wallet on disk."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -104,9 +105,9 @@ def stub(regtest):
         yield running
 
 
-@pytest.fixture
-def cli(tmp_path, stub, monkeypatch):
-    """The command line; what is run in this process reaches the stub without a socket.
+@contextmanager
+def without_socket(stub):
+    """Have this process reach the stub without a socket inside the block.
 
     That leaves out the half of all work that is httpcore's and the stub's HTTP; processes, and the
     tests of `Esplora` itself, do it.
@@ -120,8 +121,16 @@ def cli(tmp_path, stub, monkeypatch):
             return stub.respond(request)
         return by_socket(self, request)
 
-    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", handle_request)
-    return Cli(tmp_path, stub.url, stub.chain)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(httpx.HTTPTransport, "handle_request", handle_request)
+        yield
+
+
+@pytest.fixture
+def cli(tmp_path, stub):
+    """The command line; what is run in this process reaches the stub without a socket."""
+    with without_socket(stub):
+        yield Cli(tmp_path, stub.url, stub.chain)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.patience import PATIENCE_S
+
 STRANGER = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 REFUSAL = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
@@ -50,7 +52,7 @@ def tls_port(request, tls_context):
             except OSError:  # closed
                 return
             with plain:
-                plain.settimeout(5)
+                plain.settimeout(PATIENCE_S)
                 if plain.recv(1, socket.MSG_PEEK) == b"\x16":  # a TLS handshake
                     try:
                         tls_context.wrap_socket(plain, server_side=True).close()

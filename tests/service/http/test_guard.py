@@ -19,6 +19,7 @@ from chain.service.http.guard import _PIPELINED_BYTES_MAX, GuardLimits
 from chain.service.http.guard_check import check_guard
 from chain.service.http.listener import Listener
 from chain.service.supervisor import EndedError
+from tests.patience import PATIENCE_S
 from tests.peers.nodes import until
 
 pytestmark = pytest.mark.net
@@ -34,7 +35,6 @@ LIMITS = GuardLimits(
     connections_max=20,
     connections_per_ip_max=20,
 )
-PATIENCE_S = 5.0  # far over every limit: whoever is still there then would stay for ever
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 READ_BYTES_MAX = 256 * 1024  # asyncio's, at once
 POST_MUCH = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n"

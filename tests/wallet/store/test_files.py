@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chain.consensus.params import REGTEST
+from tests.patience import PATIENCE_S
 from wallet.errors import FileError
 from wallet.keys.account import open_account
 from wallet.keys.keyfile import Cost, seal
@@ -150,7 +151,7 @@ def test_lock_keeps_others_out_until_it_is_dropped(tmp_path):
     order = []
 
     def second():
-        inside.wait(10)
+        inside.wait(PATIENCE_S)
         with locked(tmp_path / "lock"):
             order.append("second")
             assert released.is_set()
@@ -161,7 +162,7 @@ def test_lock_keeps_others_out_until_it_is_dropped(tmp_path):
         inside.set()
         order.append("first")
         released.set()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert order == ["first", "second"]
 
 
