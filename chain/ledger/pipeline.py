@@ -23,6 +23,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from chain.consensus.block_run import may_be_in_run
 from chain.consensus.errors import InvalidError
 from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
@@ -36,6 +37,7 @@ from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block
 
 UNVERIFIED_BLOCKS_MAX: Final = 64  # connected while their signatures may still be unverified
+RUN_BLOCKS_MAX: Final = 32  # small ones that are connected together
 _UNVERIFIED_MIN: Final = 8  # so many of any size; more only while they are small:
 _UNVERIFIED_BYTES_MAX: Final = 500_000  # of all of them
 
@@ -137,11 +139,19 @@ class Pipeline:
         """Yield the verdict on each block, in order; see Ledger.add_blocks."""
         self._check_usable()
         self._on(Event.START)
+        run: list[tuple[Block, int]] = []  # with the time when each was read
         try:
             for block in blocks:
-                yield from self._add(block, clock(), pipelined=pipelined)
+                now = clock()
+                if run and not (len(run) < RUN_BLOCKS_MAX and _continues(run, block)):
+                    whole, run = run, []
+                    yield from self._add_run(whole)
+                if run or (pipelined and self._begins_run(block)):
+                    run.append((block, now))
+                else:
+                    yield from self._add(block, now, pipelined=pipelined)
         finally:  # also if `blocks` raises, or the caller stops early
-            last = self._end() if self.is_usable else []
+            last = self._add_run(run) + self._end() if self.is_usable else []
         yield from last
 
     @contextmanager
@@ -207,6 +217,23 @@ class Pipeline:
     def _syncing(self, *, is_durable: bool) -> AbstractContextManager[None]:
         return nullcontext() if is_durable else self._writer.without_sync()
 
+    def _begins_run(self, block: Block) -> bool:
+        return may_be_in_run(block) and self._chainstate.extends_tip(block)
+
+    def _add_run(self, run: Sequence[tuple[Block, int]]) -> list[Verdict]:
+        """Add small blocks, each the parent of the next; return the verdicts that are final now."""
+        if not run:
+            return []
+        self._check_usable()  # the iterator of blocks may have closed the ledger
+        if len(run) > 1:
+            blocks, times = zip(*run, strict=True)
+            with self._closing_on_failure():
+                extensions = self._chainstate.extend_run(blocks, times)
+                if extensions is not None:
+                    self._extended(map(_Unverified, blocks, times, extensions))
+                    return self._verify(UNVERIFIED_BLOCKS_MAX - RUN_BLOCKS_MAX) + self._write()
+        return [v for block, now in run for v in self._add(block, now, pipelined=True)]
+
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
         """Add a block; return the verdicts that are final now, on it or on earlier blocks."""
         self._check_usable()  # the iterator of blocks may have closed the ledger
@@ -216,12 +243,17 @@ class Pipeline:
             else:
                 verdicts = self._verify()
                 verdicts.append(self._validate(block, now))
-            if self._chain.is_large:
-                if self._commits.has_hook:  # its rows could not be reverted
-                    verdicts += self._verify()
-                if not self._hand_over():
-                    verdicts += self._commit()
-            return verdicts
+            return verdicts + self._write()
+
+    def _write(self) -> list[Verdict]:
+        """Have the rows written if there are many; return the verdicts that are final now."""
+        verdicts: list[Verdict] = []
+        if self._chain.is_large:
+            if self._commits.has_hook:  # its rows could not be reverted
+                verdicts += self._verify()
+            if not self._hand_over():
+                verdicts += self._commit()
+        return verdicts
 
     def _extend(self, block: Block, now: int) -> bool:
         """Connect a block before its signatures are verified; return whether that was possible."""
@@ -231,10 +263,14 @@ class Pipeline:
             extension = self._chainstate.extend(block, now)
         except InvalidError:
             return False  # an unverified block may be the cause: validate again after it
-        self._unverified.append(_Unverified(block, now, extension))
-        self._unverified_bytes += len(block.raw)
-        self._on(Event.EXTEND)
+        self._extended([_Unverified(block, now, extension)])
         return True
+
+    def _extended(self, connected: Iterable[_Unverified]) -> None:
+        for one in connected:
+            self._unverified.append(one)
+            self._unverified_bytes += len(one.block.raw)
+        self._on(Event.EXTEND)
 
     @property
     def _unverified_max(self) -> int:
@@ -371,6 +407,11 @@ class Pipeline:
     def failed(self, error: Exception, verb: str) -> DatabaseFailedError:
         """Return the exception for a failure of the database."""
         return database_failed(self._writer.connection.engine, error, verb)
+
+
+def _continues(run: Sequence[tuple[Block, int]], block: Block) -> bool:
+    last, _ = run[-1]
+    return block.header.previous == last.id and may_be_in_run(block)
 
 
 class _ClosingOnFailure:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Final
 
 from chain.consensus.errors import InvalidError
@@ -131,6 +132,16 @@ class Verifier:
         if end >= _GATHERED_MIN:
             group.start(self._pool)
         return Verification([(group, start, end)])
+
+    def start_run(self, checks: Sequence[SpendCheck], ends: Sequence[int]) -> list[Verification]:
+        """Start verifying the checks of several blocks, which end at `ends`, one for each."""
+        group = _Group(checks)
+        if checks:
+            group.start(self._pool if len(checks) > _INLINE_MAX else None)
+        return [
+            Verification([(group, start, end)] if start < end else ())
+            for start, end in pairwise((0, *ends))
+        ]
 
     def start_gathered(self) -> None:
         """Start what was gathered: only then may another thread wait for it."""

@@ -51,7 +51,7 @@ def watched() -> Iterator[FastWay]:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module, "_p2wpkh_check", compared)
-        patched.setattr(block_module, "_COMPILED_MIN", 1)
+        patched.setattr(block_module, "_COLUMNS_MIN", 1)
         patched.setattr(block_validation._BlockConnection, "add_usual_payments", compared_block)
         yield found
 

@@ -27,7 +27,7 @@ QUICK = replace(REGTEST, coinbase_maturity_blocks=10)
 TRUNK = QUICK.coinbase_maturity_blocks + 1  # blocks on which one coinbase coin can be spent
 KEYS = {key.script: key for key in map(Key, range(1, 5))}
 if "GROAT_COMPILED_BLOCKS" in os.environ:  # .ci/run: compiled code and columns for any block
-    block_module._COMPILED_MIN = 1
+    block_module._COLUMNS_MIN = 1
 _TABLES = {
     "chain": "SELECT height, id, tx_count FROM chain ORDER BY height",
     "undo": "SELECT id, raw, checksum FROM undo ORDER BY id",
