@@ -7,7 +7,7 @@ way, for the whole run. So each function is stricter than the rules that it stan
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count, pairwise, repeat
+from itertools import chain, count, pairwise, repeat
 from typing import Final
 
 from chain.consensus import p2wpkh_block
@@ -71,7 +71,9 @@ def connect_run(
     if columns is None or not _are_right_without_coins(blocks, columns, first, params):
         return None
     payments = _Payments(blocks, columns.payment_ends)
-    places = Places(first, _output_heights(columns, first), payments)
+    input_ends = _ends_in(columns.payments.input_ends, columns.payment_ends)
+    output_ends = _ends_in(columns.payments.output_ends, columns.payment_ends)
+    places = Places(_heights(input_ends, first), _heights(output_ends, first), payments)
     effects = _spend(columns, places, find, params, verified)
     if effects is None:
         return None
@@ -87,7 +89,7 @@ def connect_run(
         removed=effects.removed,
         created=_coins_of_coinbases(columns, first) | effects.created,
         checks=effects.checks,
-        check_ends=effects.checks.ends(_ends_in(columns.payments.input_ends, ends)),
+        check_ends=effects.checks.ends(input_ends),
     )
 
 
@@ -212,11 +214,9 @@ def _coins_of_coinbases(columns: RunColumns, first: Height) -> dict[OutPoint, Co
     }
 
 
-def _output_heights(columns: RunColumns, first: Height) -> Iterator[Height]:
-    """Yield the height of each output of the payments."""
-    before = 0
-    for height, end in enumerate(
-        _ends_in(columns.payments.output_ends, columns.payment_ends), first
-    ):
-        yield from repeat(Height(height), end - before)
-        before = end
+def _heights(ends: Sequence[int], first: Height) -> Iterator[Height]:
+    """Yield the height of each input or output of payments, which end at `ends` in each block."""
+    return chain.from_iterable(
+        repeat(Height(height), end - start)
+        for height, (start, end) in enumerate(pairwise((0, *ends)), first)
+    )

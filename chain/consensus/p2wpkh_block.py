@@ -57,7 +57,7 @@ class PaymentEffects:
 class Places:
     """Where the payments of one block are, or of blocks that follow each other."""
 
-    first: Final[Height]  # the lowest
+    input_heights: Final[Iterable[Height]]  # one for each input
     output_heights: Final[Iterable[Height]]
     transaction: Final[Callable[[int], Transaction]]  # makes a payment, by its number
 
@@ -96,7 +96,11 @@ def connect_payments(
     columns = block.p2wpkh_columns
     if columns is None:
         return None
-    places = Places(height, repeat(height), lambda payment: block.transactions[payment + 1])
+    places = Places(
+        repeat(height, len(columns.points)),
+        repeat(height, len(columns.values)),
+        lambda payment: block.transactions[payment + 1],
+    )
     return spend_payments(columns, places, coins, params, verified)
 
 
@@ -114,7 +118,7 @@ def spend_payments(
         return None  # BIP68
     created = _created_coins(columns, places.output_heights)
     spent = _find_coins(columns, coins, created)
-    if spent is None or not _may_be_spent(spent, places.first, params):
+    if spent is None or not _may_be_spent(spent, places.input_heights, params):
         return None
     fees_until = _fees_until(columns, spent)
     inputs = _unverified_inputs(columns, verified)
@@ -250,7 +254,7 @@ def _created_coins(columns: P2wpkhColumns, heights: Iterable[Height]) -> dict[Ou
         points += [outpoint(txid, index) for index in range(end - first)]
         first = end
     coins = map(Coin, columns.values, columns.scripts, heights, repeat(from_coinbase))
-    created = dict(zip(points, coins, strict=False))
+    created = dict(zip(points, coins, strict=True))
     if not columns.are_all_p2wpkh:
         for point, script in zip(points, columns.scripts, strict=True):
             if is_unspendable(script):
@@ -285,13 +289,13 @@ def _are_in_order(columns: P2wpkhColumns, own: Container[OutPoint]) -> bool:
     )
 
 
-def _may_be_spent(coins: Sequence[Coin], height: Height, params: Params) -> bool:
+def _may_be_spent(coins: Sequence[Coin], heights: Iterable[Height], params: Params) -> bool:
     """Return whether all coins are mature, their amounts small, and their scripts P2WPKH."""
-    mature_until, total = height - params.coinbase_maturity_blocks, 0
-    for coin in coins:
+    maturity, total = params.coinbase_maturity_blocks, 0
+    for coin, height in zip(coins, heights, strict=True):
         if not is_usual_p2wpkh(coin.script):
             return False
-        if coin.from_coinbase and coin.height > mature_until:
+        if coin.from_coinbase and height - coin.height < maturity:
             return False
         if coin.value < 0:
             return False

@@ -36,8 +36,8 @@ from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block
 
-UNVERIFIED_BLOCKS_MAX: Final = 64  # connected while their signatures may still be unverified
-RUN_BLOCKS_MAX: Final = 32  # small ones that are connected together
+# Connected while their signatures may still be unverified; half of them is a run: see `_add_run`.
+UNVERIFIED_BLOCKS_MAX: Final = 64
 _UNVERIFIED_MIN: Final = 8  # so many of any size; more only while they are small:
 _UNVERIFIED_BYTES_MAX: Final = 500_000  # of all of them
 
@@ -142,8 +142,9 @@ class Pipeline:
         run: list[tuple[Block, int]] = []  # with the time when each was read
         try:
             for block in blocks:
+                self._check_usable()  # the iterator of blocks may have closed the ledger
                 now = clock()
-                if run and not (len(run) < RUN_BLOCKS_MAX and _continues(run, block)):
+                if run and not self._continues_run(run, block):
                     whole, run = run, []
                     yield from self._add_run(whole)
                 if run or (pipelined and self._begins_run(block)):
@@ -218,25 +219,42 @@ class Pipeline:
         return nullcontext() if is_durable else self._writer.without_sync()
 
     def _begins_run(self, block: Block) -> bool:
-        return may_be_in_run(block) and self._chainstate.extends_tip(block)
+        is_small = may_be_in_run(block) and len(block.raw) <= _UNVERIFIED_BYTES_MAX
+        return is_small and self._chainstate.extends_tip(block)
+
+    def _continues_run(self, run: Sequence[tuple[Block, int]], block: Block) -> bool:
+        last, _ = run[-1]
+        return (
+            len(run) < UNVERIFIED_BLOCKS_MAX // 2
+            and len(run) + len(self._unverified) < UNVERIFIED_BLOCKS_MAX
+            and block.header.previous == last.id
+            and may_be_in_run(block)
+        )
 
     def _add_run(self, run: Sequence[tuple[Block, int]]) -> list[Verdict]:
         """Add small blocks, each the parent of the next; return the verdicts that are final now."""
-        if not run:
-            return []
-        self._check_usable()  # the iterator of blocks may have closed the ledger
-        if len(run) > 1:
-            blocks, times = zip(*run, strict=True)
-            with self._closing_on_failure():
-                extensions = self._chainstate.extend_run(blocks, times)
-                if extensions is not None:
-                    self._extended(map(_Unverified, blocks, times, extensions))
-                    return self._verify(UNVERIFIED_BLOCKS_MAX - RUN_BLOCKS_MAX) + self._write()
-        return [v for block, now in run for v in self._add(block, now, pipelined=True)]
+        verdicts: list[Verdict] = []
+        if not self._extend_run(run):
+            for block, now in run:
+                verdicts += self._add(block, now, pipelined=True)
+        with self._closing_on_failure():
+            at_most = min(self._unverified_max, UNVERIFIED_BLOCKS_MAX // 2)
+            return verdicts + self._verify(at_most) + self._write()
+
+    def _extend_run(self, run: Sequence[tuple[Block, int]]) -> bool:
+        """Connect blocks together, as `_extend` does one; return whether that was possible."""
+        if len(run) < 2:
+            return False
+        blocks, times = zip(*run, strict=True)
+        with self._closing_on_failure():
+            extensions = self._chainstate.extend_run(blocks, times)
+        if extensions is None:
+            return False
+        self._extended(map(_Unverified, blocks, times, extensions))
+        return True
 
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
         """Add a block; return the verdicts that are final now, on it or on earlier blocks."""
-        self._check_usable()  # the iterator of blocks may have closed the ledger
         with self._closing_on_failure():
             if pipelined and self._extend(block, now):
                 verdicts = self._verify(self._unverified_max)
@@ -407,11 +425,6 @@ class Pipeline:
     def failed(self, error: Exception, verb: str) -> DatabaseFailedError:
         """Return the exception for a failure of the database."""
         return database_failed(self._writer.connection.engine, error, verb)
-
-
-def _continues(run: Sequence[tuple[Block, int]], block: Block) -> bool:
-    last, _ = run[-1]
-    return block.header.previous == last.id and may_be_in_run(block)
 
 
 class _ClosingOnFailure:
