@@ -393,6 +393,16 @@ def test_a_mutated_tree_is_left_to_the_other_way():
     refused(chain_of([block_of(), make]), Reason.MERKLE_DUPLICATE)
 
 
+def test_a_block_that_weighs_too_much_is_left_to_the_other_way():
+    def of(size):
+        scripts = [bytes(50_000)] * 19 + [bytes(size)]
+        return changed_coinbase(with_outputs(*[TxOut(0, b"\x6a" + script) for script in scripts]))
+
+    spare = 1_000_000 - len(chain_of([of(40_000)])[0].raw)
+    assert together(chain_of([of(40_000 + spare), block_of()])) is not None
+    refused(chain_of([block_of(), of(40_100 + spare)]), Reason.BLOCK_LENGTH)
+
+
 def changed_witness(number: int, *witness: bytes) -> Transaction:
     made = payment(number)
     return Transaction(2, [replace(made.inputs[0], witness=witness)], made.outputs)
