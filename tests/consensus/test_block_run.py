@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from chain.consensus.block_run import ConnectedRun, connect_run, may_be_in_run
 from chain.consensus.block_validation import (
-    BLOCK_SIGOPS_COST_MAX,
     check_block_body,
     check_block_context,
     connect_block,
@@ -214,8 +213,10 @@ def test_inputs_of_several_coins_in_several_blocks():
     run = together(blocks)
     assert run is not None
     assert run.check_ends == [3, 3, 6]
-    [check] = run.checks[4:5]
-    assert (check.transaction, check.index) == (blocks[2].transactions[1], 1)
+    for number, block, payment_number, index in [(1, 0, 1, 1), (2, 0, 2, 0), (4, 2, 1, 1)]:
+        check = run.checks[number]
+        payments = blocks[block].transactions
+        assert (check.transaction, check.index) == (payments[payment_number], index)
 
 
 def test_transactions_that_were_verified_before_add_no_checks():
@@ -289,7 +290,9 @@ def with_lock(lock_time, sequence):
     return change
 
 
-SIGOPS_MAX = BLOCK_SIGOPS_COST_MAX // 4
+def with_second_input(first, _):
+    inputs = [*first.inputs, TxIn(POINTS[1])]
+    return Transaction(first.version, inputs, first.outputs, first.lock_time)
 
 
 @pytest.mark.parametrize(
@@ -309,6 +312,7 @@ SIGOPS_MAX = BLOCK_SIGOPS_COST_MAX // 4
         (with_input(witness=(bytes(32), bytes(32))), Reason.WITNESS_NONCE),
         (with_input(witness=()), Reason.WITNESS_NONCE),
         (with_input(outpoint=POINTS[1]), Reason.COINBASE_MISSING),
+        (with_second_input, Reason.COINBASE_MISSING),
         (with_lock(FIRST + 1, 0), Reason.NOT_FINAL),
         (with_outputs(TxOut(0, b"\xae" * 999), TxOut(0, b"\xac" * 21)), Reason.BLOCK_SIGOPS),
     ],
@@ -408,7 +412,23 @@ def changed_witness(number: int, *witness: bytes) -> Transaction:
     return Transaction(2, [replace(made.inputs[0], witness=witness)], made.outputs)
 
 
+def with_script_sig(made: Transaction) -> Transaction:
+    """Add what the signature does not commit to."""
+    return Transaction(2, [replace(made.inputs[0], script_sig=b"\x51")], made.outputs)
+
+
+def with_moved_item() -> Transaction:
+    """Spend two coins; together their witnesses have the right items, but not each its own."""
+    made = spend([(POINTS[n], COINS[POINTS[n]]) for n in (1, 7)], [pay(5)], key=KEYS[1])
+    first, second = made.inputs
+    (signature, key), items = first.witness, second.witness
+    inputs = [replace(first, witness=(signature,)), replace(second, witness=(key, *items))]
+    return Transaction(2, inputs, made.outputs)
+
+
 WRONG_PAYMENTS = [
+    ([with_script_sig(payment(1))], Reason.SCRIPT),
+    ([with_moved_item()], Reason.SCRIPT),
     ([payment(1), payment(1)], Reason.COIN_MISSING),
     ([payment(1), payment(1, pay(5))], Reason.COIN_MISSING),
     ([payment(1, pay(VALUE + 2))], Reason.OUT_EXCEEDS_IN),
