@@ -143,14 +143,15 @@ class Pipeline:
         try:
             for block in blocks:
                 self._check_usable()  # the iterator of blocks may have closed the ledger
-                now = clock()
+                now, verdicts = clock(), []
                 if run and not self._continues_run(run, block):
                     whole, run = run, []
-                    yield from self._add_run(whole)
+                    verdicts = self._add_run(whole)
                 if run or (pipelined and self._begins_run(block)):
                     run.append((block, now))
                 else:
-                    yield from self._add(block, now, pipelined=pipelined)
+                    verdicts += self._add(block, now, pipelined=pipelined)
+                yield from verdicts
         finally:  # also if `blocks` raises, or the caller stops early
             last = self._add_run(run) + self._end() if self.is_usable else []
         yield from last
@@ -234,6 +235,8 @@ class Pipeline:
     def _add_run(self, run: Sequence[tuple[Block, int]]) -> list[Verdict]:
         """Add small blocks, each the parent of the next; return the verdicts that are final now."""
         verdicts: list[Verdict] = []
+        if not run:
+            return verdicts
         if not self._extend_run(run):
             for block, now in run:
                 verdicts += self._add(block, now, pipelined=True)
