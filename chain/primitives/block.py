@@ -15,7 +15,7 @@ from chain.primitives.transaction import WITNESS_SCALE, Transaction, read_transa
 HEADER_BYTES: Final = 80
 PREVIOUS: Final = slice(4, 36)  # in a header
 BITS: Final = slice(72, 76)
-_COLUMNS_MIN: Final = 16  # with fewer transactions, columns of one block take longer than objects
+_COLUMNS_MIN: Final = 16  # transactions; with fewer, columns take longer than objects
 _LAYOUT: Final = struct.Struct("<i32s32sIII")
 
 
@@ -169,7 +169,8 @@ class Block:
         """The first transaction, which exists; faster than to ask for all of them."""
         if self._coinbase is None:
             tables = self._tables
-            self._coinbase = self.transactions[0] if tables is None else tables.first()
+            has_many = tables is not None and tables.count >= _COLUMNS_MIN
+            self._coinbase = tables.first() if tables and has_many else self.transactions[0]
         return self._coinbase
 
     @property

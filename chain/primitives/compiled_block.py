@@ -1,4 +1,4 @@
-"""All transactions of a block read and hashed in one call that does not hold the GIL.
+"""All transactions of a block read and hashed in one call, without the GIL if it is large.
 
 The compiled code walks the bytes of a block once and fills tables: where things are, ids, BIP143's
 shared hashes, both Merkle roots. Python makes its objects from these. The code gives up at whatever
@@ -174,10 +174,11 @@ class CompiledReader:
         except RuntimeError as error:
             raise CompiledReaderError(f"LLVM: {error}") from error
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        prototype = ctypes.CFUNCTYPE(
-            number, ctypes.c_char_p, number, number, number, pointer, pointer, pointer
-        )
-        self._read = prototype(self._engine.get_function_address("read_block"))
+        types = number, ctypes.c_char_p, number, number, number, pointer, pointer, pointer
+        address = self._engine.get_function_address("read_block")
+        self._read = ctypes.CFUNCTYPE(*types)(address)
+        # A thread that gives up the GIL for 3 us may wait 5 ms until it has it again.
+        self._read_with_gil = ctypes.PYFUNCTYPE(*types)(address)
         self._small = _SmallRoom()
         for count, body in _test_bodies():
             here = self.read(body, 0, count)
@@ -195,11 +196,11 @@ class CompiledReader:
         if not 0 <= at <= size <= BYTES_MAX or not 0 < count <= size // _INPUT_BYTES_MIN:
             return None
         if size <= _SMALL_BYTES_MAX and allocate is bytearray:
-            room = self._small.room
+            room, read = self._small.room, self._read_with_gil
             room.clear(count)
         else:
-            room = _Room(size, count, allocate)
-        mutated = self._read(data, size, at, count, *room.addresses)
+            room, read = _Room(size, count, allocate), self._read
+        mutated = read(data, size, at, count, *room.addresses)
         if mutated < 0:
             return None
         root, witness_root = room.roots()
