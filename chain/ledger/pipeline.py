@@ -145,11 +145,12 @@ class Pipeline:
                 self._check_usable()  # the iterator of blocks may have closed the ledger
                 now = clock()
                 if run and not self._continues_run(run, block):
-                    whole, run = run, []
+                    whole, run = run, [(block, now)]  # it is added, too, if the caller stops here
                     yield from self._add_run(whole)
-                if run or (pipelined and self._begins_run(block)):
-                    run.append((block, now))
                 else:
+                    run.append((block, now))
+                if len(run) == 1 and not (pipelined and self._begins_run(block)):
+                    run.clear()
                     yield from self._add(block, now, pipelined=pipelined)
         finally:  # also if `blocks` raises, or the caller stops early
             last = self._add_run(run) + self._end() if self.is_usable else []
