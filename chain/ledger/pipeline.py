@@ -336,7 +336,7 @@ class Pipeline:
         self._unverified.clear()
         self._unverified_bytes = 0
         for other in later:
-            other.extension.verification.finish()  # no check may outlive its block
+            other.extension.verification.refused()  # no check may outlive its block
         self._begin()
         self._on(Event.DISCONNECT)
         unseen = [one.extension.added.entry for one in later if one.extension.is_header_new]

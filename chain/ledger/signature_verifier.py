@@ -85,11 +85,17 @@ class Verification:
         A refused check fails its spend only if that fails when it is run again; else the rest of
         the group, which was not looked at, is verified here.
         """
-        refused = [group.first_refused() for group, _, _ in self._parts]  # all are awaited
-        for (group, start, end), first in zip(self._parts, refused, strict=True):
+        for (group, start, end), first in zip(self._parts, self.refused(), strict=True):
             if first is not None and self._error is None:
                 self._error = first_error(group.checks[max(first, start) : end])
         return self._error
+
+    def refused(self) -> list[int | None]:
+        """Wait until no check is running; return the first of each group that is refused, if any.
+
+        Enough for a block that is dropped anyway: nothing is verified again.
+        """
+        return [group.first_refused() for group, _, _ in self._parts]
 
 
 class Verifier:

@@ -146,7 +146,8 @@ class _Importing:
         self._orphan_bytes = 0
         # Blocks whose verdicts are pending: the number, and whether the block was an orphan.
         self._pending: deque[tuple[int, bool]] = deque()
-        self._pending_ids: set[Hash32] = set()  # their headers may not be known yet
+        # Their ids, with the last number of each; their headers may not be known yet.
+        self._pending_ids: dict[Hash32, int] = {}
         self._retried: set[Hash32] = set()  # of `_orphans`
         self._frame_count = 0  # one for each frame, in the order of validation
         self._bytes_read = 0
@@ -174,7 +175,8 @@ class _Importing:
         """Count the ledger's verdict on the next block."""
         number, was_orphan = self._pending.popleft()
         block = verdict.block
-        self._pending_ids.discard(block.id)
+        if self._pending_ids[block.id] == number:  # else the same header comes again
+            del self._pending_ids[block.id]
         if verdict.error is None:
             is_new = verdict.result().is_new
             self._blocks += is_new
@@ -223,7 +225,7 @@ class _Importing:
                 self._refuse(number, raw, MALFORMED)
             else:
                 self._pending.append((number, was_orphan))
-                self._pending_ids.add(block.id)
+                self._pending_ids[block.id] = number
                 self._retried.discard(block.id)
                 yield block
             if not self._orphans:
