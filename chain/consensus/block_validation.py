@@ -199,7 +199,8 @@ class _BlockConnection:
         if effects is None or self.sigops_cost + effects.sigops_cost > BLOCK_SIGOPS_COST_MAX:
             return False
         self.sigops_cost += effects.sigops_cost
-        self.fees, self.spent, self.removed = effects.fees, effects.spent, effects.removed
+        self.fees, self.spent = effects.fees_until[-1], effects.spent
+        self.removed = effects.removed
         self.created |= effects.created
         self.checks = effects.checks
         return True

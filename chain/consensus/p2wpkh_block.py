@@ -7,8 +7,8 @@ amounts of more than all coins in one block) is left to the other way, which giv
 each function is stricter than the rules that it stands for, and never more lenient.
 """
 
-from bisect import bisect_right
-from collections.abc import Container, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, repeat
 from operator import le, lt
@@ -32,20 +32,34 @@ from chain.primitives.numbers import (
 from chain.primitives.script import is_unspendable
 from chain.primitives.sighash import SIGHASH_ALL, p2wpkh_preimages
 from chain.primitives.signature_batch import ECDSA_OF_PREIMAGE, Record, batch
-from chain.primitives.transaction import LOCK_TIME_THRESHOLD, SEQUENCE_LOCK_OFF, WITNESS_SCALE
+from chain.primitives.transaction import (
+    LOCK_TIME_THRESHOLD,
+    SEQUENCE_LOCK_OFF,
+    WITNESS_SCALE,
+    Transaction,
+)
 from chain.script.machine import ITEM_BYTES_MAX
 
 
 @dataclass(slots=True)
 class PaymentEffects:
-    """The effects of all payments of a block, if each of `checks` verifies."""
+    """The effects of all payments of one block or several, if each of `checks` verifies."""
 
     spent: Final[list[tuple[Coin, ...]]]  # by payment, in input order
-    removed: Final[dict[OutPoint, Coin]]  # coins from before the block
-    created: Final[dict[OutPoint, Coin]]  # coins that are not spent in the block
-    fees: Final[int]
+    removed: Final[dict[OutPoint, Coin]]  # coins from before the first block
+    created: Final[dict[OutPoint, Coin]]  # coins that are not spent here
+    fees_until: Final[list[int]]  # up to and with each payment
     sigops_cost: Final[int]
     checks: Final["P2wpkhChecks"]
+
+
+@dataclass(slots=True)
+class Places:
+    """Where the payments of one block are, or of blocks that follow each other."""
+
+    input_heights: Final[Iterable[Height]]  # one for each input
+    output_heights: Final[Iterable[Height]]
+    transaction: Final[Callable[[int], Transaction]]  # makes a payment, by its number
 
 
 def has_right_form(columns: P2wpkhColumns, params: Params) -> bool:
@@ -82,34 +96,58 @@ def connect_payments(
     columns = block.p2wpkh_columns
     if columns is None:
         return None
+    places = Places(
+        repeat(height, len(columns.points)),
+        repeat(height, len(columns.values)),
+        lambda payment: block.transactions[payment + 1],
+    )
+    return spend_payments(columns, places, coins, params, verified)
+
+
+def spend_payments(
+    columns: P2wpkhColumns,
+    places: Places,
+    coins: CoinView,
+    params: Params,
+    verified: Container[Hash32],
+) -> PaymentEffects | None:
+    """Return the effects of payments of one block, or of blocks that follow each other, or None."""
     if not _are_distinct(columns.points):
         return None  # first: a payment may come twice, but from here on each txid is another
     if max(columns.versions) >= 2 and min(columns.sequences) < SEQUENCE_LOCK_OFF:
         return None  # BIP68
-    created = _created_coins(columns, height)
+    created = _created_coins(columns, places.output_heights)
     spent = _find_coins(columns, coins, created)
-    if spent is None or not _may_be_spent(spent, height, params):
+    if spent is None or not _may_be_spent(spent, places.input_heights, params):
         return None
-    fees = _fees(columns, spent)
-    checks = P2wpkhChecks(block, columns, spent, _unverified_inputs(columns, verified))
-    if fees is None or not checks.are_usual():
+    fees_until = _fees_until(columns, spent)
+    inputs = _unverified_inputs(columns, verified)
+    checks = P2wpkhChecks(places.transaction, columns, spent, inputs)
+    if fees_until is None or not checks.are_usual():
         return None
     removed = dict(zip(columns.points, spent, strict=True))
-    for point in created.keys() & removed.keys():  # spent in the block itself
+    for point in created.keys() & removed.keys():  # spent here
         del created[point], removed[point]
     sigops_cost = columns.sigops * WITNESS_SCALE + len(columns.points)  # one for each input
     by_payment = _by_payment(columns, spent)
-    return PaymentEffects(by_payment, removed, created, fees, sigops_cost, checks)
+    return PaymentEffects(by_payment, removed, created, fees_until, sigops_cost, checks)
 
 
 class P2wpkhChecks(Sequence[SpendCheck]):
-    """The signature checks of inputs of such a block; single ones are made when asked for."""
+    """The signature checks of inputs of such payments; single ones are made when asked for."""
 
     def __init__(
-        self, block: Block, columns: P2wpkhColumns, coins: Sequence[Coin], inputs: Sequence[int]
+        self,
+        transaction_of: Callable[[int], Transaction],
+        columns: P2wpkhColumns,
+        coins: Sequence[Coin],
+        inputs: Sequence[int],
     ) -> None:
-        """`coins` are those of all inputs of payments, `inputs` the numbers of those to check."""
-        self._block = block
+        """`coins` are those of all inputs of payments, `inputs` the numbers of those to check.
+
+        `transaction_of` returns a payment by its number.
+        """
+        self._transaction_of = transaction_of
         self._columns = columns
         self._coins = coins
         self._inputs = inputs
@@ -123,14 +161,19 @@ class P2wpkhChecks(Sequence[SpendCheck]):
     def __getitem__(self, index: slice) -> "P2wpkhChecks": ...
     def __getitem__(self, index: "int | slice") -> "SpendCheck | P2wpkhChecks":
         if isinstance(index, slice):
-            return P2wpkhChecks(self._block, self._columns, self._coins, self._inputs[index])
+            inputs = self._inputs[index]
+            return P2wpkhChecks(self._transaction_of, self._columns, self._coins, inputs)
         number = self._inputs[index]
         [(key, signature, message, kind)] = self[index : index + 1 or None].records()
         payment = _payment_of(self._columns, number)
         first = self._columns.input_ends[payment - 1] if payment else 0
         coins = self._coins[first : self._columns.input_ends[payment]]
-        transaction = self._block.transactions[payment + 1]
+        transaction = self._transaction_of(payment)
         return SpendCheck(transaction, coins, number - first, key, signature, message, kind)
+
+    def ends(self, input_ends: Iterable[int]) -> list[int]:
+        """Return how many of the checks are of the inputs before each of these numbers."""
+        return [bisect_left(self._inputs, end) for end in input_ends]
 
     def are_usual(self) -> bool:
         """Return whether each key is the one paid to, and each signature has SIGHASH_ALL."""
@@ -205,13 +248,13 @@ def _all_have_some(ends: Sequence[int]) -> bool:
     return ends[0] > 0 and all(map(lt, ends, ends[1:]))
 
 
-def _created_coins(columns: P2wpkhColumns, height: Height) -> dict[OutPoint, Coin]:
+def _created_coins(columns: P2wpkhColumns, heights: Iterable[Height]) -> dict[OutPoint, Coin]:
     points, first, from_coinbase = [], 0, False
     for txid, end in zip(columns.txids, columns.output_ends, strict=True):
         points += [outpoint(txid, index) for index in range(end - first)]
         first = end
-    coins = map(Coin, columns.values, columns.scripts, repeat(height), repeat(from_coinbase))
-    created = dict(zip(points, coins, strict=False))
+    coins = map(Coin, columns.values, columns.scripts, heights, repeat(from_coinbase))
+    created = dict(zip(points, coins, strict=True))
     if not columns.are_all_p2wpkh:
         for point, script in zip(points, columns.scripts, strict=True):
             if is_unspendable(script):
@@ -246,13 +289,13 @@ def _are_in_order(columns: P2wpkhColumns, own: Container[OutPoint]) -> bool:
     )
 
 
-def _may_be_spent(coins: Sequence[Coin], height: Height, params: Params) -> bool:
+def _may_be_spent(coins: Sequence[Coin], heights: Iterable[Height], params: Params) -> bool:
     """Return whether all coins are mature, their amounts small, and their scripts P2WPKH."""
-    mature_until, total = height - params.coinbase_maturity_blocks, 0
-    for coin in coins:
+    maturity, total = params.coinbase_maturity_blocks, 0
+    for coin, height in zip(coins, heights, strict=True):
         if not is_usual_p2wpkh(coin.script):
             return False
-        if coin.from_coinbase and coin.height > mature_until:
+        if coin.from_coinbase and height - coin.height < maturity:
             return False
         if coin.value < 0:
             return False
@@ -260,8 +303,11 @@ def _may_be_spent(coins: Sequence[Coin], height: Height, params: Params) -> bool
     return total <= params.amount_max
 
 
-def _fees(columns: P2wpkhColumns, spent: Sequence[Coin]) -> int | None:
-    """Return the fees of all payments, at most what they spend; None: one creates more."""
+def _fees_until(columns: P2wpkhColumns, spent: Sequence[Coin]) -> list[int] | None:
+    """Return the fees up to and with each payment, at most what they spend.
+
+    None: one creates more.
+    """
     spent_until = list(accumulate([coin.value for coin in spent]))
     created_until = list(accumulate(columns.values))
     fees_until = [
@@ -269,7 +315,7 @@ def _fees(columns: P2wpkhColumns, spent: Sequence[Coin]) -> int | None:
         for inputs, outputs in zip(columns.input_ends, columns.output_ends, strict=True)
     ]
     is_each_paid = fees_until[0] >= 0 and all(map(le, fees_until, fees_until[1:]))
-    return fees_until[-1] if is_each_paid else None
+    return fees_until if is_each_paid else None
 
 
 def _unverified_inputs(columns: P2wpkhColumns, verified: Container[Hash32]) -> Sequence[int]:

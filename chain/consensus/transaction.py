@@ -20,7 +20,7 @@ from chain.primitives.transaction import (
 
 BLOCK_WEIGHT_MAX: Final = 4_000_000  # BIP141
 SEQUENCE_LOCK_UNIT_S: Final = 512  # BIP68
-_COINBASE_SCRIPT_BYTES: Final = range(2, 101)
+COINBASE_SCRIPT_BYTES: Final = range(2, 101)
 
 
 def check_transaction(transaction: Transaction, params: Params) -> None:
@@ -39,7 +39,7 @@ def check_transaction(transaction: Transaction, params: Params) -> None:
     _check_output_values(transaction, params.amount_max)
     if len(inputs) > 1:
         _check_points_differ([txin.outpoint for txin in inputs])
-    elif transaction.is_coinbase and len(inputs[0].script_sig) not in _COINBASE_SCRIPT_BYTES:
+    elif transaction.is_coinbase and len(inputs[0].script_sig) not in COINBASE_SCRIPT_BYTES:
         raise InvalidError(Reason.COINBASE_LENGTH)
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
+from chain.consensus.block_run import connect_run
 from chain.consensus.block_validation import connect_block, created_coins
 from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry
@@ -18,7 +19,7 @@ from chain.ledger.db.index.index_writer import IndexRows, index_rows
 from chain.ledger.errors import DamagedError
 from chain.ledger.outcomes import ChainMove, RefusedError
 from chain.ledger.signature_verifier import Verification, VerifiedSpends, Verifier
-from chain.ledger.timing import BlockTimer, Lap
+from chain.ledger.timing import BlockTimer, BlockTiming, Lap
 from chain.ledger.writer import Writer
 from chain.primitives.block import Block, decode_block
 from chain.primitives.encoding import DecodeError
@@ -100,6 +101,31 @@ class ChainTip:
         timing.connect_s += lap()
         self.timer.connected(timing, entry)
         return verification
+
+    def connect_run(
+        self, blocks: Sequence[Block], entries: Sequence[BlockTreeEntry]
+    ) -> list[tuple[Verification, BlockTiming]] | None:
+        """Make small blocks the tip, one upon the other, as `connect` does with `deferred`.
+
+        None: nothing was changed, and they have to be connected one by one.
+        """
+        assert entries[0].parent == self.tip, "blocks connect to the tip"
+        lap, first = Lap(), entries[0].height
+        run = connect_run(blocks, first, self.coins.find, self._params, self.verified)
+        if run is None:
+            return None
+        connect_s = lap()
+        verifications = self._verifier.start_run(run.checks, run.check_ends)
+        verify_s = lap()
+        self._rows.add_run(run, first)
+        self.coins.apply(run.removed, run.created)
+        for block, entry, spent in zip(blocks, entries, run.spent, strict=True):
+            self.archive.add_undo(entry.id, spent)
+            self._heights.append((entry.height, entry.id, block.transaction_count))
+            self.commits.moves.connected(block, partial(self.read, entry))
+        self.tip = entries[-1]
+        timings = self.timer.connected_run(entries, connect_s + lap(), verify_s)
+        return list(zip(verifications, timings, strict=True))
 
     def start_gathered_checks(self) -> None:
         """Start all signature checks: only then may another thread wait for them."""

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from chain.consensus.block_validation import check_block, check_block_context
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.header import check_header_context
+from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import Params
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.db.exclusion import read_sequences, write_excluded
@@ -130,6 +130,37 @@ class Chainstate:
         self._store_body(block, entry)
         added = BlockAdded(entry, is_new=True, move=block)
         return Extension(added, known is None, verification, timing)
+
+    def extend_run(self, blocks: Sequence[Block], times: Sequence[int]) -> list[Extension] | None:
+        """Connect small blocks, one upon the other, as `extend` does; `times` are those of `now`.
+
+        None: nothing was changed, and they have to be added one by one.
+        """
+        parent, entries, are_new = self.tip, [], []
+        try:
+            for block, now in zip(blocks, times, strict=True):
+                check_header_work(block.header, self._params)
+                known = self.known(block.header)
+                if known is None:
+                    check_header_context(block.header, parent, now, self._params)
+                parent = known or BlockTreeEntry(block.header, parent)
+                entries.append(parent)
+                are_new.append(known is None)
+        except InvalidError:
+            return None
+        if any(self._tree.is_stored(e.id) or self._tree.is_awaited(e.id) for e in entries):
+            return None
+        connected = self._chain.connect_run(blocks, entries)
+        if connected is None:
+            return None
+        extensions = []
+        for block, entry, is_new, pending in zip(blocks, entries, are_new, connected, strict=True):
+            if is_new:
+                self._store_header(entry)
+            self._store_body(block, entry)
+            added = BlockAdded(entry, is_new=True, move=block)
+            extensions.append(Extension(added, is_new, *pending))
+        return extensions
 
     def disconnect_invalid(self, entry: BlockTreeEntry, unseen: Sequence[BlockTreeEntry]) -> None:
         """Disconnect a block with a wrong signature, and the blocks that build on it.

@@ -23,6 +23,7 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from chain.consensus.block_run import may_be_in_run
 from chain.consensus.errors import InvalidError
 from chain.ledger.background_check import BackgroundCheck
 from chain.ledger.chain_tip import ChainTip
@@ -35,7 +36,8 @@ from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block
 
-UNVERIFIED_BLOCKS_MAX: Final = 64  # connected while their signatures may still be unverified
+# Connected while their signatures may still be unverified; half of them is a run: see `_add_run`.
+UNVERIFIED_BLOCKS_MAX: Final = 64
 _UNVERIFIED_MIN: Final = 8  # so many of any size; more only while they are small:
 _UNVERIFIED_BYTES_MAX: Final = 500_000  # of all of them
 
@@ -137,11 +139,21 @@ class Pipeline:
         """Yield the verdict on each block, in order; see Ledger.add_blocks."""
         self._check_usable()
         self._on(Event.START)
+        run: list[tuple[Block, int]] = []  # with the time when each was read
         try:
             for block in blocks:
-                yield from self._add(block, clock(), pipelined=pipelined)
+                self._check_usable()  # the iterator of blocks may have closed the ledger
+                now, verdicts = clock(), []
+                if run and not self._continues_run(run, block):
+                    whole, run = run, []
+                    verdicts = self._add_run(whole)
+                if run or (pipelined and self._begins_run(block)):
+                    run.append((block, now))
+                else:
+                    verdicts += self._add(block, now, pipelined=pipelined)
+                yield from verdicts
         finally:  # also if `blocks` raises, or the caller stops early
-            last = self._end() if self.is_usable else []
+            last = self._add_run(run) + self._end() if self.is_usable else []
         yield from last
 
     @contextmanager
@@ -207,21 +219,62 @@ class Pipeline:
     def _syncing(self, *, is_durable: bool) -> AbstractContextManager[None]:
         return nullcontext() if is_durable else self._writer.without_sync()
 
+    def _begins_run(self, block: Block) -> bool:
+        is_small = may_be_in_run(block) and len(block.raw) <= _UNVERIFIED_BYTES_MAX
+        return is_small and self._chainstate.extends_tip(block)
+
+    def _continues_run(self, run: Sequence[tuple[Block, int]], block: Block) -> bool:
+        last, _ = run[-1]
+        return (
+            len(run) < UNVERIFIED_BLOCKS_MAX // 2
+            and len(run) + len(self._unverified) < UNVERIFIED_BLOCKS_MAX
+            and block.header.previous == last.id
+            and may_be_in_run(block)
+        )
+
+    def _add_run(self, run: Sequence[tuple[Block, int]]) -> list[Verdict]:
+        """Add small blocks, each the parent of the next; return the verdicts that are final now."""
+        verdicts: list[Verdict] = []
+        if not run:
+            return verdicts
+        if not self._extend_run(run):
+            for block, now in run:
+                verdicts += self._add(block, now, pipelined=True)
+        with self._closing_on_failure():
+            at_most = min(self._unverified_max, UNVERIFIED_BLOCKS_MAX // 2)
+            return verdicts + self._verify(at_most) + self._write()
+
+    def _extend_run(self, run: Sequence[tuple[Block, int]]) -> bool:
+        """Connect blocks together, as `_extend` does one; return whether that was possible."""
+        if len(run) < 2:
+            return False
+        blocks, times = zip(*run, strict=True)
+        with self._closing_on_failure():
+            extensions = self._chainstate.extend_run(blocks, times)
+        if extensions is None:
+            return False
+        self._extended(map(_Unverified, blocks, times, extensions))
+        return True
+
     def _add(self, block: Block, now: int, *, pipelined: bool) -> list[Verdict]:
         """Add a block; return the verdicts that are final now, on it or on earlier blocks."""
-        self._check_usable()  # the iterator of blocks may have closed the ledger
         with self._closing_on_failure():
             if pipelined and self._extend(block, now):
                 verdicts = self._verify(self._unverified_max)
             else:
                 verdicts = self._verify()
                 verdicts.append(self._validate(block, now))
-            if self._chain.is_large:
-                if self._commits.has_hook:  # its rows could not be reverted
-                    verdicts += self._verify()
-                if not self._hand_over():
-                    verdicts += self._commit()
-            return verdicts
+            return verdicts + self._write()
+
+    def _write(self) -> list[Verdict]:
+        """Have the rows written if there are many; return the verdicts that are final now."""
+        verdicts: list[Verdict] = []
+        if self._chain.is_large:
+            if self._commits.has_hook:  # its rows could not be reverted
+                verdicts += self._verify()
+            if not self._hand_over():
+                verdicts += self._commit()
+        return verdicts
 
     def _extend(self, block: Block, now: int) -> bool:
         """Connect a block before its signatures are verified; return whether that was possible."""
@@ -231,10 +284,14 @@ class Pipeline:
             extension = self._chainstate.extend(block, now)
         except InvalidError:
             return False  # an unverified block may be the cause: validate again after it
-        self._unverified.append(_Unverified(block, now, extension))
-        self._unverified_bytes += len(block.raw)
-        self._on(Event.EXTEND)
+        self._extended([_Unverified(block, now, extension)])
         return True
+
+    def _extended(self, connected: Iterable[_Unverified]) -> None:
+        for one in connected:
+            self._unverified.append(one)
+            self._unverified_bytes += len(one.block.raw)
+        self._on(Event.EXTEND)
 
     @property
     def _unverified_max(self) -> int:
@@ -279,7 +336,7 @@ class Pipeline:
         self._unverified.clear()
         self._unverified_bytes = 0
         for other in later:
-            other.extension.verification.finish()  # no check may outlive its block
+            other.extension.verification.refused()  # no check may outlive its block
         self._begin()
         self._on(Event.DISCONNECT)
         unseen = [one.extension.added.entry for one in later if one.extension.is_header_new]

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Final
 
 from chain.consensus.errors import InvalidError
@@ -84,11 +85,17 @@ class Verification:
         A refused check fails its spend only if that fails when it is run again; else the rest of
         the group, which was not looked at, is verified here.
         """
-        refused = [group.first_refused() for group, _, _ in self._parts]  # all are awaited
-        for (group, start, end), first in zip(self._parts, refused, strict=True):
+        for (group, start, end), first in zip(self._parts, self.refused(), strict=True):
             if first is not None and self._error is None:
                 self._error = first_error(group.checks[max(first, start) : end])
         return self._error
+
+    def refused(self) -> list[int | None]:
+        """Wait until no check is running; return the first of each group that is refused, if any.
+
+        Enough for a block that is dropped anyway: nothing is verified again.
+        """
+        return [group.first_refused() for group, _, _ in self._parts]
 
 
 class Verifier:
@@ -131,6 +138,16 @@ class Verifier:
         if end >= _GATHERED_MIN:
             group.start(self._pool)
         return Verification([(group, start, end)])
+
+    def start_run(self, checks: Sequence[SpendCheck], ends: Sequence[int]) -> list[Verification]:
+        """Start verifying the checks of several blocks, which end at `ends`, one for each."""
+        group = _Group(checks)
+        if checks:
+            group.start(self._pool if len(checks) > _INLINE_MAX else None)
+        return [
+            Verification([(group, start, end)] if start < end else ())
+            for start, end in pairwise((0, *ends))
+        ]
 
     def start_gathered(self) -> None:
         """Start what was gathered: only then may another thread wait for it."""

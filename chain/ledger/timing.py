@@ -1,6 +1,7 @@
 """How long each connected block took on the thread that uses the ledger, in four parts."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,15 @@ class BlockTimer:
         timing.entry = entry
         self._connected.append(timing)
         self._latest = None  # connected again, it gets a new timing
+
+    def connected_run(
+        self, entries: Sequence[BlockTreeEntry], connect_s: float, verify_s: float
+    ) -> list[BlockTiming]:
+        """Store and return timings of blocks connected together, which share the time equally."""
+        shares = connect_s / len(entries), verify_s / len(entries)
+        timings = [BlockTiming(entry.id, 0.0, *shares, entry=entry) for entry in entries]
+        self._connected += timings
+        return timings
 
     def report(self, tip: BlockTreeEntry, write_s: float, *, unverified: int = 0) -> None:
         """Report all timings except the newest `unverified`, if still in the chain."""

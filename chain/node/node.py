@@ -350,12 +350,13 @@ class Node:
         self, blocks: Sequence[Block], now: int, is_stopping: Callable[[], bool]
     ) -> list[InvalidError | None]:
         """Add those of `blocks` that extend the tip one after the other."""
-        ledger = self._ledger
+        last_ids = (self._ledger.tip.id, *[block.id for block in blocks])
+        pairs = zip(blocks, last_ids, strict=False)
         extending = takewhile(
-            lambda block: block.header.previous == ledger.tip.id and not is_stopping(), blocks
+            lambda pair: pair[0].header.previous == pair[1] and not is_stopping(), pairs
         )
         self._now = now
-        verdicts = list(self._ledger.add_blocks(extending, now))
+        verdicts = list(self._ledger.add_blocks((block for block, _ in extending), now))
         self._publish_move()
         return [verdict.error for verdict in verdicts]
 

@@ -15,7 +15,7 @@ from chain.primitives.transaction import WITNESS_SCALE, Transaction, read_transa
 HEADER_BYTES: Final = 80
 PREVIOUS: Final = slice(4, 36)  # in a header
 BITS: Final = slice(72, 76)
-_COMPILED_MIN: Final = 16  # with fewer transactions, compiled code takes as long as Python
+_COLUMNS_MIN: Final = 16  # transactions; with fewer, columns take longer than objects
 _LAYOUT: Final = struct.Struct("<i32s32sIII")
 
 
@@ -152,6 +152,11 @@ class Block:
         return len(self.transactions) if tables is None else tables.count
 
     @property
+    def tables(self) -> BlockTables | None:
+        """What compiled code made of it, until somebody asks for the transactions."""
+        return self._tables
+
+    @property
     def txids(self) -> Sequence[Hash32]:
         """The ids of the transactions; faster than to ask for these."""
         tables = self._tables
@@ -164,7 +169,8 @@ class Block:
         """The first transaction, which exists; faster than to ask for all of them."""
         if self._coinbase is None:
             tables = self._tables
-            self._coinbase = self.transactions[0] if tables is None else tables.first()
+            has_many = tables is not None and tables.count >= _COLUMNS_MIN
+            self._coinbase = tables.first() if tables and has_many else self.transactions[0]
         return self._coinbase
 
     @property
@@ -174,7 +180,12 @@ class Block:
         None, too, in small blocks, and once somebody asked for the transactions.
         """
         columns, tables = self._columns, self._tables
-        if columns is None and tables is not None and self._may_have_columns:
+        if (
+            columns is None
+            and tables is not None
+            and self._may_have_columns
+            and tables.count >= _COLUMNS_MIN
+        ):
             columns = self._columns = tables.p2wpkh_columns()
             self._may_have_columns = columns is not None
         return columns
@@ -235,8 +246,6 @@ def decode_block(data: bytes) -> Block:
 
 def _decode_compiled(header: Header, data: bytes, at: int, count: int) -> Block | None:
     """Return the block of `count` transactions from offset `at` on, or None: it is for Python."""
-    if count < _COMPILED_MIN:
-        return None
     from chain.primitives.compiled_block import read_body  # noqa: PLC0415 - slow to import
 
     body = read_body(data, at, count)

@@ -23,7 +23,7 @@ INPUT: Final = struct.Struct("<36s4I")
 # Value, where the script starts and ends, its SHA-256.
 OUTPUT: Final = struct.Struct("<qII32s")
 ITEM: Final = struct.Struct("<II")  # where a witness item starts and ends
-_P2WPKH_ITEMS: Final = 2  # of a witness: signature and key
+WITNESS_ITEMS: Final = 2  # of P2WPKH: signature and key
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,15 @@ class P2wpkhColumns:
         return len(self.points) == len(self.txids)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BlockTables:
     """Packed rows of a block's transactions, at least one, of inputs, outputs and witness items."""
 
-    data: bytes  # that the offsets are in
-    transactions: bytes
-    inputs: bytes
-    outputs: bytes
-    items: bytes
+    data: Final[bytes]  # that the offsets are in
+    transactions: Final[bytes]
+    inputs: Final[bytes]
+    outputs: Final[bytes]
+    items: Final[bytes]
 
     @property
     def count(self) -> int:
@@ -148,7 +148,7 @@ class BlockTables:
         inputs, outputs, items = self._first_ends()
         if self.count == 1 or outputs * OUTPUT.size == len(self.outputs):
             return None
-        data, step = self.data, _P2WPKH_ITEMS
+        data, step = self.data, WITNESS_ITEMS
         payments = TRANSACTION.iter_unpack(self.transactions[TRANSACTION.size :])
         starts, ends, _, versions, lock_times, *more = zip(*payments, strict=True)
         input_ends, output_ends, _, _, _, others, txids, wtxids, *bip143 = more

@@ -1,4 +1,4 @@
-"""All transactions of a block read and hashed in one call that does not hold the GIL.
+"""All transactions of a block read and hashed in one call, without the GIL if it is large.
 
 The compiled code walks the bytes of a block once and fills tables: where things are, ids, BIP143's
 shared hashes, both Merkle roots. Python makes its objects from these. The code gives up at whatever
@@ -7,7 +7,9 @@ it. So it has no errors of its own, and is never more lenient.
 """
 
 import ctypes
+import struct
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,23 +42,74 @@ _INPUT_BYTES_MIN: Final = 41
 _OUTPUT_BYTES_MEAN: Final = 16  # of a block's bytes; with more outputs, it is rare
 _ITEM_BYTES_MEAN: Final = 8  # the same for witness items
 _ROOT_BYTES: Final = 32
+_SMALL_BYTES_MAX: Final = 16_000  # of a block whose tables are in memory that is used again
+# A table in the compiled code: where its records are, how many there is room for, and are used.
+_TABLE: Final = struct.Struct("<QQQ")
+_USED: Final = struct.Struct("<16xQ16xQ16xQ16xQ")  # of the four tables with records
 
 Allocate = Callable[[int], "bytearray | ctypes.Array[ctypes.c_char]"]
 
 
-class _Table(ctypes.Structure):
-    """Room for records, of which the compiled code makes `used`."""
+class _Room:
+    """Memory for the tables of a block that is read, for its scratch, and for its two roots.
 
-    _fields_ = (("records", ctypes.c_void_p), ("room", ctypes.c_int64), ("used", ctypes.c_int64))
+    Pages that stay empty cost nothing.
+    """
+
+    def __init__(self, size: int, count: int, allocate: Allocate) -> None:
+        """Make room for a block of `size` bytes with `count` transactions."""
+        rooms = (
+            (TRANSACTION.size, count),
+            (INPUT.size, size // _INPUT_BYTES_MIN),
+            (OUTPUT.size, size // _OUTPUT_BYTES_MEAN),
+            (ITEM.size, size // _ITEM_BYTES_MEAN),
+        )
+        buffers = [allocate(record * room) for record, room in rooms]
+        self._sizes = [record for record, _ in rooms]
+        self._records = [memoryview(buffer) for buffer in buffers]
+        self._empty = b"".join(
+            _TABLE.pack(_address(buffer), room, 0)
+            for buffer, (_, room) in zip(buffers, rooms, strict=True)
+        ) + _TABLE.pack(0, 0, 0)  # the last table is only a count
+        self._tables = bytearray(self._empty)
+        scratch = allocate(max(size, (count + 1) * _ROOT_BYTES))
+        roots = allocate(2 * _ROOT_BYTES)
+        self._roots = memoryview(roots)
+        self.addresses = tuple(map(_address, (self._tables, scratch, roots)))
+        self._scratch = scratch  # its address is used as long as this room
+
+    def clear(self, count: int) -> None:
+        """Empty all tables, for a block of `count` transactions."""
+        self._tables[:] = self._empty
+        used = count * TRANSACTION.size
+        self._records[0][:used] = bytes(used)  # some hashes are not written for each
+
+    def filled(self) -> list[bytes]:
+        """Return the records of each table."""
+        numbers = _USED.unpack_from(self._tables)
+        sized = zip(self._records, self._sizes, numbers, strict=True)
+        return [bytes(records[: size * used]) for records, size, used in sized]
+
+    def roots(self) -> tuple[Hash32, Hash32]:
+        """Return the Merkle roots of txids and of wtxids."""
+        both = bytes(self._roots)
+        return Hash32(both[:_ROOT_BYTES]), Hash32(both[_ROOT_BYTES:])
 
 
-@dataclass(frozen=True, slots=True)
+class _SmallRoom(threading.local):
+    """A room for small blocks in each thread: to make one takes longer than to read them."""
+
+    def __init__(self) -> None:
+        self.room = _Room(_SMALL_BYTES_MAX, _SMALL_BYTES_MAX // _INPUT_BYTES_MIN, bytearray)
+
+
+@dataclass(slots=True)
 class BlockBody:
     """The transactions of a block, and their Merkle trees."""
 
-    content: BlockTables | tuple[Transaction, ...]
-    merkle: tuple[Hash32, bool]  # root, and whether the tree is mutated: see `merkle_root`
-    witness_root: Hash32
+    content: Final[BlockTables | tuple[Transaction, ...]]
+    merkle: Final[tuple[Hash32, bool]]  # root, and whether the tree is mutated: see `merkle_root`
+    witness_root: Final[Hash32]
 
     @property
     def transactions(self) -> tuple[Transaction, ...]:
@@ -121,10 +174,12 @@ class CompiledReader:
         except RuntimeError as error:
             raise CompiledReaderError(f"LLVM: {error}") from error
         pointer, number = ctypes.c_void_p, ctypes.c_int64
-        prototype = ctypes.CFUNCTYPE(
-            number, ctypes.c_char_p, number, number, number, pointer, pointer, pointer
-        )
-        self._read = prototype(self._engine.get_function_address("read_block"))
+        types = number, ctypes.c_char_p, number, number, number, pointer, pointer, pointer
+        address = self._engine.get_function_address("read_block")
+        self._read = ctypes.CFUNCTYPE(*types)(address)
+        # A thread that gives up the GIL for 3 us may wait 5 ms until it has it again.
+        self._read_with_gil = ctypes.PYFUNCTYPE(*types)(address)
+        self._small = _SmallRoom()
         for count, body in _test_bodies():
             here = self.read(body, 0, count)
             if here is None or not is_same(here, read_body_in_python(body, 0, count)):
@@ -140,31 +195,16 @@ class CompiledReader:
         size = len(data)
         if not 0 <= at <= size <= BYTES_MAX or not 0 < count <= size // _INPUT_BYTES_MIN:
             return None
-        rooms = (
-            (TRANSACTION, count),
-            (INPUT, size // _INPUT_BYTES_MIN),
-            (OUTPUT, size // _OUTPUT_BYTES_MEAN),
-            (ITEM, size // _ITEM_BYTES_MEAN),
-        )
-        buffers = [allocate(layout.size * room) for layout, room in rooms]
-        tables = [
-            _Table(_address(buffer), room, 0)
-            for buffer, (_, room) in zip(buffers, rooms, strict=True)
-        ]
-        no_records = _Table(None, 0, 0)  # only a count
-        all_tables = (_Table * (len(tables) + 1))(*tables, no_records)
-        scratch = allocate(max(size, (count + 1) * _ROOT_BYTES))
-        roots = allocate(2 * _ROOT_BYTES)
-        mutated = self._read(data, size, at, count, all_tables, _address(scratch), _address(roots))
+        if size <= _SMALL_BYTES_MAX and allocate is bytearray:
+            room, read = self._small.room, self._read_with_gil
+            room.clear(count)
+        else:
+            room, read = _Room(size, count, allocate), self._read
+        mutated = read(data, size, at, count, *room.addresses)
         if mutated < 0:
             return None
-        filled = [
-            bytes(memoryview(buffer)[: layout.size * table.used])
-            for buffer, (layout, _), table in zip(buffers, rooms, all_tables, strict=False)
-        ]
-        both = bytes(memoryview(roots))
-        root, witness_root = Hash32(both[:_ROOT_BYTES]), Hash32(both[_ROOT_BYTES:])
-        return BlockBody(BlockTables(data, *filled), (root, bool(mutated)), witness_root)
+        root, witness_root = room.roots()
+        return BlockBody(BlockTables(data, *room.filled()), (root, bool(mutated)), witness_root)
 
 
 def _address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:

@@ -1,12 +1,15 @@
 """Time the API with wrk, while the node is idle and while blocks connect.
 
 `scripts/bench_api FILE [--seconds S] [--connections N] [--every S] [--folder DIR] [--json] [--paths
-N] [--rounds N] [--against CHECKOUT] [--api-processes N] [--litecoind]`: a regtest node imports FILE
-(scripts/make_chain) except for its last blocks; wrk requests the tip, and random transactions and
-addresses of the chain; then again, while the last blocks are submitted, one every S seconds. DIR
-keeps the imported ledger for another run. Make the file with `--addresses` to have addresses with
-long histories. Each line gives the node's processor time for a request too, which depends less on
-what else the machine does.
+N] [--rate R] [--rounds N] [--against CHECKOUT] [--api-processes N] [--litecoind]`: a regtest node
+imports FILE (scripts/make_chain) except for its last blocks; wrk requests the tip, and random
+transactions and addresses of the chain; then again, while the last blocks are submitted, one every
+S seconds. DIR keeps the imported ledger for another run. Make the file with `--addresses` to have
+addresses with long histories. Each line gives the node's processor time for a request too, which
+depends less on what else the machine does.
+
+wrk's connections request again as soon as they are answered. With R, each waits for a random time
+before, so that all together make about R requests a second, as many people do.
 
 With CHECKOUT, another version's tree, both are asked in turn, idle only, and the last lines give
 the medians of the rounds and their ratios. N paths of each kind are asked for: with more than
@@ -62,6 +65,10 @@ local at = 0
 wrk.body = {body}
 wrk.method = wrk.body and "POST" or "GET"
 wrk.headers["Authorization"] = {login}
+local pause_ms = {pause_ms}
+if pause_ms > 0 then
+  delay = function() return math.random(0, 2 * pause_ms) end -- wrk does not count it
+end
 request = function()
   at = at % #paths + 1
   return wrk.format(nil, paths[at])
@@ -81,6 +88,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--seconds", type=int, default=6)
     parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--rate", type=int, help="about so many requests a second; default: all")
     parser.add_argument("--every", type=float, default=0.5, help="seconds between blocks")
     parser.add_argument("--folder", type=Path, help="where to keep the imported ledger")
     parser.add_argument("--json", action="store_true")
@@ -253,6 +261,7 @@ def _requested(
             paths=", ".join(f'"{path}"' for path in paths),
             body=json.dumps(body) if body else "nil",
             login=login,
+            pause_ms=round(1000 * given.connections / given.rate) if given.rate else 0,
         )
     )
     before = _cpu_s(peer)

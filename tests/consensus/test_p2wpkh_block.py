@@ -54,7 +54,7 @@ def _compiled(monkeypatch):
     """Have blocks of any number of transactions read by compiled code."""
     if compiled_block._reader_or_none() is None:
         pytest.skip("no compiled code on this machine")
-    monkeypatch.setattr(block_module, "_COMPILED_MIN", 1)
+    monkeypatch.setattr(block_module, "_COLUMNS_MIN", 1)
 
 
 def payment(number: int, *outputs: TxOut, **how) -> Transaction:

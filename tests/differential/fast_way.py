@@ -1,7 +1,7 @@
 """The fast ways, watched.
 
-For every spend that P2WPKH's takes, the engine is asked, too; and every block that is connected in
-columns is connected one transaction after the other as well.
+For every spend that P2WPKH's takes, the engine is asked, too; every block that is connected in
+columns is connected one transaction after the other as well; and blocks in runs are counted.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ import pytest
 
 from chain.consensus import block_validation
 from chain.consensus import spend as module
+from chain.ledger.chainstate import Chainstate
 from chain.primitives import block as block_module
 from chain.script.checks import DirectChecker
 from chain.script.errors import ScriptVerifyError
@@ -24,6 +25,7 @@ class FastWay:
     def __init__(self) -> None:
         self.seen = 0
         self.blocks = 0
+        self.in_runs = 0
 
 
 @contextmanager
@@ -49,9 +51,17 @@ def watched() -> Iterator[FastWay]:
         assert _effects(connecting) == _effects(_one_by_one(connecting))
         return True
 
+    extend_run = Chainstate.extend_run
+
+    def counted_run(chainstate, blocks, times):
+        extensions = extend_run(chainstate, blocks, times)
+        found.in_runs += len(extensions or ())
+        return extensions
+
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Chainstate, "extend_run", counted_run)
         patched.setattr(module, "_p2wpkh_check", compared)
-        patched.setattr(block_module, "_COMPILED_MIN", 1)
+        patched.setattr(block_module, "_COLUMNS_MIN", 1)
         patched.setattr(block_validation._BlockConnection, "add_usual_payments", compared_block)
         yield found
 

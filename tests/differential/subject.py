@@ -2,13 +2,16 @@
 
 import io
 import time
+from collections.abc import Iterable
+from contextlib import closing
+from itertools import groupby
 from typing import Self
 
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import REGTEST
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.importing import MALFORMED, import_verdicts
-from chain.primitives.block import decode_block, decode_header
+from chain.primitives.block import HEADER_BYTES, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import id_text
 from tests.differential.verdict import Verdict
@@ -26,10 +29,25 @@ class Subject:
         self._directly = directly
         self._pipe = _Pipe()
         self._verdicts = import_verdicts(self.ledger, self._pipe, _now)
+        self._heard: list[tuple[bytes, int, Verdict]] = []  # with the time
 
     def feed(self, raw: bytes) -> Verdict:
         """Offer a block, and return what groat says to it."""
-        return self._add(raw) if self._directly else self._import(raw)
+        verdict = self._add(raw) if self._directly else self._import(raw)
+        self._heard.append((raw, _now(), verdict))
+        return verdict
+
+    def repeat(self) -> None:
+        """Offer everything again to a ledger that connects small blocks together, and compare."""
+        with closing(Ledger("sqlite://", REGTEST, verify_threads=2)) as ledger:
+            is_header = lambda heard: len(heard[0]) == HEADER_BYTES  # noqa: E731
+            for are_headers, group in groupby(self._heard, is_header):
+                if are_headers:
+                    for raw, now, _ in group:
+                        ledger.add_headers([decode_header(raw)], now)
+                else:
+                    _repeat_blocks(ledger, group)
+            assert ledger.tip.id == self.ledger.tip.id
 
     def _add(self, raw: bytes) -> Verdict:
         try:
@@ -49,7 +67,9 @@ class Subject:
     def feed_header(self, header: bytes) -> Verdict:
         """Offer 80 bytes of header."""
         result = self.ledger.add_headers([decode_header(header)], _now())
-        return self._verdict(None, accepted=result.error is None)
+        verdict = self._verdict(None, accepted=result.error is None)
+        self._heard.append((header, _now(), verdict))
+        return verdict
 
     def close(self) -> None:
         self._verdicts.close()
@@ -64,6 +84,23 @@ class Subject:
     def _verdict(self, reason: str | None, *, accepted: bool) -> Verdict:
         tip = self.ledger.tip
         return Verdict(accepted, reason, tip.height, id_text(tip.id))
+
+
+def _repeat_blocks(ledger: Ledger, heard: Iterable[tuple[bytes, int, Verdict]]) -> None:
+    blocks, times, said = [], [], []
+    for raw, now, verdict in heard:
+        try:
+            blocks.append(decode_block(raw))
+        except DecodeError:
+            continue
+        times.append(now)
+        said.append((verdict.accepted, verdict.reason))
+    clock = iter(times)
+    again = [
+        (v.error is None, v.error and v.error.reject_reason)
+        for v in ledger.add_blocks(blocks, lambda: next(clock))
+    ]
+    assert again == said
 
 
 class _Pipe(io.BytesIO):

@@ -17,6 +17,7 @@ ECHO = 0.2  # chance to offer a block a second time, whatever was said to it
 BLOCKS = 20_000
 SPENDS_MIN = 10_000  # P2WPKH in its right form, in those blocks
 COLUMNS_MIN = 1_000  # of those blocks, connected in columns
+RUNS_MIN = 1_000  # of those blocks and the base's, connected together
 BLOCKS_A_WORLD = 200  # then from the base again: time is for many short chains
 
 
@@ -42,7 +43,7 @@ def test_both_agree_on_twenty_thousand_blocks(arena, fast_way, capsys):
 
     It goes on until the fast way of P2WPKH was compared with the engine often enough, too.
     """
-    before, blocks_before = fast_way.seen, fast_way.blocks
+    before, blocks_before, runs_before = fast_way.seen, fast_way.blocks, fast_way.in_runs
     seed = int(os.environ.get("GROAT_SEED", time.time_ns() % (1 << 32)))
     rng, compared, worlds = Random(seed), 0, 0
     started = time.monotonic()
@@ -58,10 +59,13 @@ def test_both_agree_on_twenty_thousand_blocks(arena, fast_way, capsys):
         arena.retire(duel)
     took = time.monotonic() - started
     spends, blocks = fast_way.seen - before, fast_way.blocks - blocks_before
+    in_runs = fast_way.in_runs - runs_before
     assert blocks >= COLUMNS_MIN
+    assert in_runs >= RUNS_MIN
     with capsys.disabled():
         sys.stdout.write(
             f"\nseed {seed}: {compared} blocks compared in {worlds} worlds, no disagreement, "
             f"{spends} spends by the fast way and by the engine, {blocks} blocks in columns and "
-            f"one transaction at a time, {compared / took:.0f} blocks/s\n"
+            f"one transaction at a time, {in_runs} in runs and one at a time, "
+            f"{compared / took:.0f} blocks/s\n"
         )

@@ -60,7 +60,7 @@ def test_blocks_that_moved_hold_no_columns(branches, monkeypatch):
     """Beside their objects, they would take twice the memory that HELD_BYTES_MAX allows for."""
     if compiled_block._reader_or_none() is None:
         pytest.skip("no compiled code on this machine")
-    monkeypatch.setattr(block_module, "_COMPILED_MIN", 1)
+    monkeypatch.setattr(block_module, "_COLUMNS_MIN", 1)
     old, new = ([decode_block(block.raw) for block in chain.blocks] for chain in branches)
     assert old[-1].p2wpkh_columns is not None
     ledger = memory_ledger()

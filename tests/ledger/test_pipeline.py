@@ -1,5 +1,6 @@
 """The pipeline's table of states: every transition is taken, and no other is possible."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -81,6 +82,9 @@ def closing_runs(chain):
     }
 
 
+@pytest.mark.skipif(
+    "GROAT_COMPILED_BLOCKS" in os.environ, reason="runs are read before they are connected"
+)
 def test_every_way_in_the_table_is_gone_and_no_other(tmp_path, monkeypatch, chain, wrong, visited):
     trunk, later = chain.blocks[:_TRUNK], chain.blocks[_TRUNK:]
     side = chain.fork(_RUN).add(extra=b"side")

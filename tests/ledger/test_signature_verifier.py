@@ -2,12 +2,14 @@
 
 import os
 import sys
+from bisect import bisect_right
+from itertools import accumulate
 
 import pytest
 
 from chain.consensus.coin import Coin
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.spend import spend_checks
+from chain.consensus.spend import SpendCheck, spend_checks
 from chain.ledger import signature_verifier as signature_verifier_module
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.primitives.hashes import sha256
@@ -80,6 +82,25 @@ def test_a_gathered_check_is_not_verified_before_enough_others_came(verifier):
     verifier.gather(CHECKS[3:16])
     assert verifier._gathered.is_started
     assert few.finish() is None
+
+
+@pytest.mark.parametrize("sizes", [[9, 0, 20, 1], [1, 2], [5] * 7, [0, 0]])
+def test_checks_of_a_run_fail_only_the_block_that_they_are_of(verifier, sizes):
+    ends = list(accumulate(sizes))
+    for wrong in range(ends[-1]):
+        checks = list(CHECKS[: ends[-1]])
+        checks[wrong] = bad(1)
+        errors = [verification.finish() for verification in verifier.start_run(checks, ends)]
+        failed = [number for number, error in enumerate(errors) if error is not None]
+        assert failed == [bisect_right(ends, wrong)]
+
+
+def test_no_check_of_a_dropped_block_is_verified_again(verifier, monkeypatch):
+    blocks = verifier.start_run([bad(1), *CHECKS], [1, 1, 1 + len(CHECKS)])
+    again = []
+    monkeypatch.setattr(SpendCheck, "is_right", again.append)
+    assert [verification.refused() for verification in blocks] == [[0], [], [0]]
+    assert again == []
 
 
 def test_the_memory_of_verified_transactions_is_bounded_and_drops_the_oldest(monkeypatch):

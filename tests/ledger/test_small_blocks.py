@@ -12,6 +12,7 @@ from chain.ledger import pipeline as pipeline_module
 from chain.ledger.db.coins import COIN_TYPES, SELECT_COINS
 from chain.ledger.db.engine import connect_to_read_latest, open_engine, read_keys
 from chain.ledger.ledger import Ledger
+from chain.primitives.block import decode_block
 from chain.primitives.script import push_number
 from tests.builders import assemble, output_of, pay, spend
 from tests.ledger.chains import (
@@ -109,7 +110,7 @@ def test_only_small_blocks_are_unverified_by_the_dozen(
     tmp_path, monkeypatch, chain, bytes_max, blocks_max
 ):
     monkeypatch.setattr(pipeline_module, "_UNVERIFIED_BYTES_MAX", bytes_max)
-    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", min(64, SMALL // 2))
+    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", min(64, SMALL // 2 - 1))
     asked = []
 
     def blocks():
@@ -121,7 +122,26 @@ def test_only_small_blocks_are_unverified_by_the_dozen(
     with closing(Ledger(url_of(tmp_path), QUICK, verify_threads=2)) as ledger:
         for count, _ in enumerate(ledger.add_blocks(blocks(), NOW), 1):
             most = max(most, len(asked) - count)
-    assert most == min(blocks_max, SMALL // 2)
+    assert most == min(blocks_max, SMALL // 2 - 1)
+
+
+@pytest.mark.parametrize("stop", range(1, 9))
+def test_what_was_read_is_added_though_the_caller_stops(monkeypatch, chain, stop):
+    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", 4)  # runs of two
+    read = []
+
+    def blocks():
+        for block in chain.blocks:
+            read.append(decode_block(block.raw))
+            yield read[-1]
+
+    with closing(quick_ledger()) as ledger:
+        verdicts = ledger.add_blocks(blocks(), NOW)
+        for _ in range(stop):
+            next(verdicts)
+        verdicts.close()
+        assert stop < len(read) < len(chain.blocks)
+        assert ledger.tip.id == read[-1].id
 
 
 def test_what_is_read_beside_the_writer_is_as_last_committed(tmp_path, chain):

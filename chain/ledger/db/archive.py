@@ -122,7 +122,7 @@ class Archive:
             return
         self._pages, self._page_count = (first, list(pages[first:])), len(pages)
 
-    def add_undo(self, block_id: Hash32, spent: Spent) -> None:
+    def add_undo(self, block_id: Hash32, spent: Sequence[Sequence[Coin]]) -> None:
         """Add the coins that a connected block spent."""
         self._undo[block_id] = encode_spent(block_id, spent)
         self.buffered_bytes += len(self._undo[block_id])

@@ -146,6 +146,8 @@ class _Importing:
         self._orphan_bytes = 0
         # Blocks whose verdicts are pending: the number, and whether the block was an orphan.
         self._pending: deque[tuple[int, bool]] = deque()
+        # Their ids, with the last number of each; their headers may not be known yet.
+        self._pending_ids: dict[Hash32, int] = {}
         self._retried: set[Hash32] = set()  # of `_orphans`
         self._frame_count = 0  # one for each frame, in the order of validation
         self._bytes_read = 0
@@ -164,7 +166,7 @@ class _Importing:
             previous = Hash32(raw[PREVIOUS])
             if previous == NULL_HASH and _id_of(raw) == self._ledger.tree.genesis.id:
                 continue
-            if self._ledger.tree.get(previous) is None:
+            if previous not in self._pending_ids and self._ledger.tree.get(previous) is None:
                 self._add_orphan(previous, raw)
                 continue
             yield from self._with_orphans(raw)
@@ -173,6 +175,8 @@ class _Importing:
         """Count the ledger's verdict on the next block."""
         number, was_orphan = self._pending.popleft()
         block = verdict.block
+        if self._pending_ids[block.id] == number:  # else the same header comes again
+            del self._pending_ids[block.id]
         if verdict.error is None:
             is_new = verdict.result().is_new
             self._blocks += is_new
@@ -221,6 +225,7 @@ class _Importing:
                 self._refuse(number, raw, MALFORMED)
             else:
                 self._pending.append((number, was_orphan))
+                self._pending_ids[block.id] = number
                 self._retried.discard(block.id)
                 yield block
             if not self._orphans:

@@ -15,6 +15,7 @@ from chain.ledger.offline.blockfile import FRAME_BYTES_MAX, BlockFileError, read
 from chain.ledger.offline.exporting import export_blocks
 from chain.ledger.offline.importing import MALFORMED, import_blocks, import_verdicts
 from chain.ledger.reader import open_reader
+from chain.primitives.block import Block
 from tests.ledger.chains import (
     NOW,
     bad_spend,
@@ -184,6 +185,18 @@ def test_an_import_leaves_out_what_breaks_a_rule(ledger):
     assert (result.blocks, result.tip, result.refused) == (102, good.id, 3)
     assert result.orphaned == 1, "the zeros are a header whose parent is unknown"
     assert result.first_refusal.startswith(bad.id[::-1].hex() + ": block-script-verify-flag-failed")
+
+
+@pytest.mark.parametrize("wrong_times", [1, 2])
+def test_a_block_is_its_childs_parent_though_its_header_came_before_with_a_wrong_body(
+    ledger, wrong_times
+):
+    chain = mature_chain(6)
+    block = chain.blocks[3]
+    wrong = Block(block.header, [*block.transactions, *block.transactions])
+    file = [*chain.blocks[:3], *[wrong] * wrong_times, *chain.blocks[3:]]
+    result = import_blocks(ledger, file_of(file), clock)
+    assert (result.blocks, result.refused, result.orphaned) == (6, wrong_times, 0)
 
 
 def test_verdicts_are_one_a_block_and_go_on_after_a_refusal(ledger):

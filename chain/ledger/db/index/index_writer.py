@@ -1,13 +1,14 @@
 """The rows that index transactions and scripts: added with a block, deleted with it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise
 from operator import sub
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from chain.consensus.block_run import ConnectedRun
 from chain.consensus.coin import Coin
 from chain.ledger.db.engine import insert_values, write_rows
 from chain.ledger.db.index.digests import DigestChanges
@@ -46,7 +47,30 @@ class IndexRows:
             self._add(block, block.transactions, height, spent)
         else:
             self._add(block, [block.coinbase], height, ())
-            self._add_columns(columns, transaction_number(height, 1), spent)
+            first = transaction_number(height, 1)
+            numbers = range(first, first + len(columns.txids))
+            self._add_columns(columns, numbers, chain.from_iterable(spent))
+
+    def add_run(self, run: ConnectedRun, first: int) -> None:
+        """Add the rows of small blocks from height `first` on."""
+        transactions, buckets = self.transactions, self.history.buckets
+        numbers: list[int] = []  # of the payments
+        bounds = pairwise((0, *run.columns.payment_ends))
+        coinbases = zip(run.columns.coinbases, bounds, strict=True)
+        for height, (coinbase, (start, end)) in enumerate(coinbases, first):
+            number = transaction_number(height, 0)
+            size = coinbase.end - coinbase.start
+            checksum = coinbase.wtxid[:TRANSACTION_CHECKSUM_BYTES]
+            transactions += (number, coinbase.txid, coinbase.start, size, checksum)
+            for index, (value, script, script_hash) in enumerate(coinbase.outputs):
+                if not is_unspendable(script):
+                    key = script_hash[:SCRIPT_KEY_BYTES]
+                    buckets[key[0]] += (key, number, 2 * index, value, None)
+                    self._count += 1
+            numbers += range(number + 1, number + 1 + end - start)
+        self._count += len(run.columns.coinbases)
+        spent = chain.from_iterable(chain.from_iterable(run.spent))
+        self._add_columns(run.columns.payments, numbers, spent)
 
     def _add(
         self,
@@ -86,27 +110,24 @@ class IndexRows:
         self._count += count
 
     def _add_columns(
-        self, columns: P2wpkhColumns, first: int, spent: Sequence[Sequence[Coin]]
+        self, columns: P2wpkhColumns, numbers: Sequence[int], spent: Iterable[Coin]
     ) -> None:
-        """Add the rows of payments, from number `first` on, in passes over columns."""
-        payments = len(columns.txids)
-        numbers = range(first, first + payments)
+        """Add the rows of payments with these numbers, in passes over columns."""
         sizes = map(sub, columns.ends, columns.starts)
         checksums = [wtxid[:TRANSACTION_CHECKSUM_BYTES] for wtxid in columns.wtxids]
         rows = zip(numbers, columns.txids, columns.starts, sizes, checksums, strict=True)
         self.transactions += chain.from_iterable(rows)
         buckets, sha256, key_bytes = self.history.buckets, hashlib.sha256, SCRIPT_KEY_BYTES
-        count, is_checked = payments + len(columns.points), not columns.are_all_p2wpkh
-        places = _places(first, columns.output_ends, 0)
+        count, is_checked = len(numbers) + len(columns.points), not columns.are_all_p2wpkh
+        places = _places(numbers, columns.output_ends, 0)
         outputs = zip(columns.scripts, columns.script_hashes, places, columns.values, strict=True)
         for script, script_hash, (number, slot), value in outputs:
             if is_checked and is_unspendable(script):
                 continue
             buckets[script_hash[0]] += (script_hash[:key_bytes], number, slot, value, None)
             count += 1
-        places = _places(first, columns.input_ends, 1)
-        coins = chain.from_iterable(spent)
-        for coin, (number, slot), point in zip(coins, places, columns.points, strict=True):
+        places = _places(numbers, columns.input_ends, 1)
+        for coin, (number, slot), point in zip(spent, places, columns.points, strict=True):
             key = sha256(coin.script).digest()[:key_bytes]
             buckets[key[0]] += (key, number, slot, coin.value, point)
         self._count += count
@@ -137,10 +158,10 @@ class IndexRows:
         return changes
 
 
-def _places(first: int, ends: Sequence[int], slot: int) -> Iterator[tuple[int, int]]:
+def _places(numbers: Sequence[int], ends: Sequence[int], slot: int) -> Iterator[tuple[int, int]]:
     """Yield the number and slot of each output, or with `slot` 1 input, of transactions."""
     start = 0
-    for number, end in enumerate(ends, first):
+    for number, end in zip(numbers, ends, strict=True):
         for index in range(end - start):
             yield number, index * 2 + slot
         start = end
