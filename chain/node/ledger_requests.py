@@ -166,7 +166,7 @@ class _BlockRun:
                 self._overtaken.append(self._requests.popleft())
                 continue
             size = self._size + len(request.block.raw)
-            if self.taken and size > self._bytes_max:
+            if self.taken and size > BYTES_TOGETHER_MAX and (size > ALONE_BYTES_MAX or self._waits):
                 break
             self._requests.popleft()
             self.taken.append(request)
@@ -175,9 +175,9 @@ class _BlockRun:
         return None
 
     @property
-    def _bytes_max(self) -> int:
-        waits = bool(self._overtaken) or self._is_awaited()
-        return BYTES_TOGETHER_MAX if waits else ALONE_BYTES_MAX
+    def _waits(self) -> bool:
+        """Whether something waits for these blocks; asked only once there are many bytes."""
+        return bool(self._overtaken) or self._is_awaited()
 
 
 class NodeChain:

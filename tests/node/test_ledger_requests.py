@@ -272,8 +272,10 @@ def test_blocks_are_answered_together_up_to_a_number_of_bytes(
 ):
     first, second, third = fresh.chain.grow(3)
     limit = len(first.raw) + len(second.raw) + limit_bytes
-    name = "ALONE_BYTES_MAX" if what_waits == "nothing" else "BYTES_TOGETHER_MAX"
-    monkeypatch.setattr(f"chain.node.ledger_requests.{name}", limit)
+    least = 1 if what_waits == "nothing" else limit
+    monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", least)
+    if what_waits == "nothing":
+        monkeypatch.setattr("chain.node.ledger_requests.ALONE_BYTES_MAX", limit)
     is_awaited = what_waits == "the ledger's other users"
     fresh.answers = LedgerRequestHandler(fresh.node, is_awaited=lambda: is_awaited)
     reads = [ReadBlocks(Token(9), (first.id,), 1)] if what_waits == "a read" else []
@@ -284,7 +286,8 @@ def test_blocks_are_answered_together_up_to_a_number_of_bytes(
     assert list(waiting) == [*reads, *blocks[together:]]
 
 
-def test_blocks_that_come_while_others_are_added_are_committed_with_them(fresh):
+def test_blocks_that_come_while_others_are_added_are_committed_with_them(fresh, monkeypatch):
+    monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", 1)
     changes = []
     fresh.node.listeners.append(changes.append)
     blocks = [ask_block(at, block) for at, block in enumerate(fresh.chain.grow(6))]
