@@ -116,7 +116,7 @@ class Gossip:
         download, relay = self._block_download, self._compact_relay
         self._header_sync.on_progress.append(download.best_known_changed)
         self._block_queue.on_wrong_reconstruction.append(download.request_whole)
-        self._block_queue.on_verdict += (relay.block_validated, download.block_validated)
+        self._block_queue.on_verdicts += (relay.blocks_validated, download.blocks_validated)
         self._compact_download.on_reconstructed.append(relay.reconstructed)
 
     def handle(self, event: Event, now: Now) -> list[Action]:

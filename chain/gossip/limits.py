@@ -174,6 +174,8 @@ class LinkBudget:
 def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
     """Return the approximate cost of handling a message, in microseconds."""
     match message:
+        case BlockMessage():  # first: there are thousands in a first sync
+            return _MESSAGE_US  # its cost is in the validation, which we start ourselves
         case Headers(headers=headers):
             return _MESSAGE_US + _HEADER_US * len(headers)
         case (
@@ -187,8 +189,6 @@ def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
             return _MESSAGE_US + _HEADER_US * len(records)
         case TxMessage(transaction=transaction):
             return _MESSAGE_US + _TX_US + _scripts_us(transaction, signature_us)
-        case BlockMessage():
-            return _MESSAGE_US  # its cost is in the validation, which we start ourselves
         case _:
             return _MESSAGE_US
 

@@ -4,8 +4,9 @@ The *goal* is the best header that some peer is known to have; the *plan* is a w
 blocks towards it. A received block waits until its parent is stored.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import dropwhile, islice
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
@@ -197,10 +198,9 @@ class BlockDownload(Part):
             self._failed(link, fetch)
         self.schedule()
 
-    def block_validated(self, _link: Link, _block: BlockMessage, *, accepted: bool) -> None:
-        """Continue after a verdict; a block that was accepted shows that peers are fast enough."""
-        if accepted:
-            self._stall_s = max(self._stall_s * STALL_DECAY, STALL_S_MIN)
+    def blocks_validated(self, valid: Sequence[tuple[Link, BlockMessage]]) -> None:
+        """Continue after verdicts; blocks that were valid show that peers are fast enough."""
+        self._stall_s = max(self._stall_s * STALL_DECAY ** len(valid), STALL_S_MIN)
         self._context.defer(self.schedule)
 
     def best_known_changed(self, link: Link) -> None:
@@ -218,7 +218,7 @@ class BlockDownload(Part):
         if self._is_next_block_coming() or self._waits_for_headers():
             return
         free = self._free_links()
-        wanted = self._wanted(REQUESTS_PER_LINK * sum(map(self._request_max, free)))
+        wanted = self._wanted(sum(map(self._room, free)))
         if not wanted:
             return
         share = max(-(-len(wanted) // len(free)), _REQUEST_BLOCKS_MIN)
@@ -290,7 +290,7 @@ class BlockDownload(Part):
         missing: list[BlockTreeEntry] = []
         while at != goal and not missing:  # the last block may have arrived before an earlier one
             path = _path(at, goal, WINDOW_BLOCKS - len(self._plan))
-            missing = [entry for entry in path if not chain.has_block(entry.id)]
+            missing = list(dropwhile(lambda entry: chain.has_block(entry.id), path))
             at = path[-1]
         self._plan += missing
 
@@ -322,12 +322,21 @@ class BlockDownload(Part):
         at_most = REQUEST_BLOCKS_MAX if link.serves_block_runs else OLD_REQUEST_BLOCKS_MAX
         return min(max(fitting, _REQUEST_BLOCKS_MIN), at_most)
 
-    def _is_free(self, link: Link) -> bool:
-        """Return whether a link has room for a full request; few large ones are better."""
+    def _room(self, link: Link) -> int:
+        """Return how many blocks may be requested from a link now, in full requests.
+
+        Few large ones are better.
+        """
         fetch = self._fetches[link.id]
+        if fetch.wait_until_us > self._context.now.mono_us:
+            return 0
         request_max = self._request_max(link)
-        room = REQUESTS_PER_LINK * request_max - len(fetch.flights)
-        return room >= request_max and fetch.wait_until_us <= self._context.now.mono_us
+        requests = (REQUESTS_PER_LINK * request_max - len(fetch.flights)) // request_max
+        return max(requests, 0) * request_max
+
+    def _is_free(self, link: Link) -> bool:
+        """Return whether a link has room for a full request."""
+        return self._room(link) > 0
 
     def _wanted(self, count: int) -> list[BlockTreeEntry]:
         """Return at most `count` blocks to request now.
@@ -340,7 +349,8 @@ class BlockDownload(Part):
             return []
         in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
         room = (WINDOW_BYTES_MAX - block_queue.size) // block_queue.expected_block_bytes - in_flight
-        missing = (entry for entry in self._plan if not self._is_coming(entry))
+        requested = self._requested_from
+        missing = block_queue.missing(e for e in self._plan if e.id not in requested)
         # The first missing block is requested even if the queue is full, or the download stops.
         if room <= 0 and self._plan and self._plan[0].id not in self._requested_from:
             room = 1

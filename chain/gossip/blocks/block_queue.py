@@ -1,8 +1,8 @@
 """Received blocks that are not in the ledger yet, and the ids of blocks found invalid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
@@ -11,7 +11,7 @@ from chain.gossip.actions import ValidateBlock
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event
-from chain.gossip.events import BlockVerdict, BlockVerdicts, LocalBlock, Token
+from chain.gossip.events import BlockVerdicts, LinkId, LocalBlock, Token
 from chain.gossip.wire.messages import BlockMessage
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
@@ -21,7 +21,7 @@ from chain.primitives.numbers import Hash32
 REFUSED_MAX: Final = 100
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
 VALIDATING_MAX: Final = 8192  # in validation at the same time, each after its parent
-VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # in validation; one block may exceed it
+VALIDATING_BYTES_MAX: Final = 32 * 1024 * 1024  # in validation; one block may exceed it
 EXPECTED_BYTES_START: Final = 20_000
 UNREQUESTED_AHEAD_MAX: Final = 288  # how far above our tip unrequested blocks are kept
 _EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest recent block, for each smaller one
@@ -46,11 +46,8 @@ class _QueuedBlock:
 OnWrongReconstruction = Callable[[Link, Hash32], None]
 
 
-class OnVerdict(Protocol):
-    """The callback for validated blocks."""
-
-    def __call__(self, link: Link, block: BlockMessage, /, *, accepted: bool) -> None:
-        """Handle the verdict on a block that came from `link`."""
+# called with the blocks that were found valid together, in order, and the links that sent them
+OnVerdicts = Callable[[Sequence[tuple[Link, BlockMessage]]], None]
 
 
 class BlockQueue(Part):
@@ -65,7 +62,7 @@ class BlockQueue(Part):
         self._headers = headers
         # called with a block that we reconstructed wrongly and that must be requested whole
         self.on_wrong_reconstruction: list[OnWrongReconstruction] = []
-        self.on_verdict: list[OnVerdict] = []  # called last, for each block that was validated
+        self.on_verdicts: list[OnVerdicts] = []  # called last, also if no block was valid
         self._queued: dict[Hash32, _QueuedBlock] = {}
         self._children: dict[Hash32, list[Hash32]] = {}  # children in `_queued`, by parent
         self._stalled: dict[Hash32, None] = {}  # parents of blocks that wait only for room
@@ -107,8 +104,20 @@ class BlockQueue(Part):
 
     def has_body(self, block_id: Hash32) -> bool:
         """Return whether we have a block's body: queued, in validation or stored."""
-        here = block_id in self._queued or block_id in self._validating_ids
-        return here or self._context.chain.has_block(block_id)
+        return self._is_queued(block_id) or self._context.chain.has_block(block_id)
+
+    def _is_queued(self, block_id: Hash32) -> bool:
+        return block_id in self._queued or block_id in self._validating_ids
+
+    def missing(self, entries: Iterable[BlockTreeEntry]) -> Iterator[BlockTreeEntry]:
+        """Yield those of which `has` is false; thousands are asked about at a time."""
+        queued, validating, reserved = self._queued, self._validating_ids, self._reserved
+        has_block = self._context.chain.has_block
+        for entry in entries:
+            block_id = entry.id
+            is_coming = block_id in queued or block_id in validating or block_id in reserved
+            if not is_coming and not has_block(block_id):
+                yield entry
 
     def can_validate_children(self, parent_id: Hash32) -> bool:
         """Return whether children may be passed on: the block is stored or passed on."""
@@ -144,14 +153,19 @@ class BlockQueue(Part):
         return False
 
     def add(self, block: BlockMessage, link: Link, *, reconstructed: bool = False) -> None:
-        """Add a block whose parent's header is known; if we have its body, add only the holder."""
-        if self.has_body(block.block_id):
+        """Add a block whose parent's header is known; if we have its body, add only the holder.
+
+        Whether it is stored is not looked up if its parent is here, as in a first sync: it could
+        only have come out of order by another way, and then the ledger knows it.
+        """
+        queued = _QueuedBlock(block, block.previous, link, reconstructed)
+        is_here = self._is_queued if self._is_queued(queued.previous) else self.has_body
+        if is_here(block.block_id):
             self.add_holder(block.block_id, link)
             return
-        queued = _QueuedBlock(block, block.previous, link, reconstructed)
         self._expected_bytes = max(self._expected_bytes * _EXPECTED_BYTES_DECAY, queued.size)
         self._enqueue(queued)
-        if self.can_validate_children(queued.previous):
+        if queued.previous not in self._queued and self.can_validate_children(queued.previous):
             self._advance(queued.previous)
 
     def block_stored(self, block_id: Hash32) -> None:
@@ -181,30 +195,34 @@ class BlockQueue(Part):
 
     def verdicts(self, event: BlockVerdicts) -> None:
         """Handle the ledger's verdicts, and continue with the blocks' children."""
-        for verdict in event.verdicts:
-            self._verdict(verdict)
+        judged = [
+            (queued, verdict.error)
+            for verdict in event.verdicts
+            if (queued := self._validating.pop(verdict.token, None)) is not None
+        ]
+        for queued, _ in judged:
+            del self._validating_ids[queued.block.block_id]
+            self._validating_bytes -= queued.size
+        accepted = [queued for queued, error in judged if error is None]
+        self._credit_senders(accepted)
+        for queued, error in judged:
+            if error is None:
+                self._advance(queued.block.block_id)
+            else:
+                self._punish(queued, error)
+                if queued.link.id in self._context.links:
+                    self._headers.pause(queued.link)  # it may be valid later: no punishment
+        self._advance_stalled()
+        for callback in self.on_verdicts:
+            callback([(queued.link, queued.block) for queued in accepted])
 
-    def _verdict(self, verdict: BlockVerdict) -> None:
-        queued = self._validating.pop(verdict.token, None)
-        if queued is None:
-            return
-        block_id = queued.block.block_id
-        del self._validating_ids[block_id]
-        self._validating_bytes -= queued.size
-        if verdict.error is None:
-            self._credit_senders(queued)
-            self._advance(block_id)
-        else:
-            self._punish(queued, verdict.error)
+    def _advance_stalled(self) -> None:
+        """Pass on the blocks that waited only for room, while there is some."""
         for parent_id in list(self._stalled):
             if self._has_room():
                 del self._stalled[parent_id]
                 if self.can_validate_children(parent_id):
                     self._advance(parent_id)
-        if verdict.error is not None and queued.link.id in self._context.links:
-            self._headers.pause(queued.link)  # it may be valid later: no punishment
-        for callback in self.on_verdict:
-            callback(queued.link, queued.block, accepted=verdict.error is None)
 
     def _has_room(self) -> bool:
         """Return whether one more block may be passed to the ledger."""
@@ -255,11 +273,20 @@ class BlockQueue(Part):
             del self._children[queued.previous]
         return queued
 
-    def _credit_senders(self, queued: _QueuedBlock) -> None:
-        queued.link.last_block_us = self._context.now.mono_us
-        entry = self._context.chain.get(queued.block.block_id)
-        if entry is not None:
+    def _credit_senders(self, accepted: Sequence[_QueuedBlock]) -> None:
+        """Record which blocks links turned out to have.
+
+        Of blocks in a row only the last one counts, as it shows that its link has them all.
+        """
+        lasts: dict[tuple[LinkId, Hash32], Link] = {}
+        for queued in accepted:
+            queued.link.last_block_us = self._context.now.mono_us
             for link in (queued.link, *queued.holders):
+                lasts.pop((link.id, queued.previous), None)
+                lasts[link.id, queued.block.block_id] = link
+        for (_, block_id), link in lasts.items():
+            entry = self._context.chain.get(block_id)
+            if entry is not None:
                 link.update_best_known(entry)
 
     def _punish(self, queued: _QueuedBlock, error: InvalidError | DecodeError) -> None:

@@ -1,5 +1,6 @@
 """Sending compact blocks: pushed to links that want them, and on request."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -121,19 +122,18 @@ class CompactRelay(Part):
             self._pushed[link.id] = header.id
             self._push(header, [other for other in self._links() if other.wants_compact])
 
-    def block_validated(self, link: Link, block: BlockMessage, *, accepted: bool) -> None:
-        """Keep a valid block that a link sent, and request that link to push from now on."""
-        if not accepted:
-            return
-        if block.block_id not in self._recent:
-            self._remember(block.block_id, _RecentBlock(block, (), ()))
+    def blocks_validated(self, valid: Sequence[tuple[Link, BlockMessage]]) -> None:
+        """Keep the last valid blocks, and request the link that sent the tip to push from now."""
         chain = self._context.chain
-        if (
-            block.block_id == chain.tip.id
-            and is_near_best_header(chain)
-            and link.id in self._context.links
-        ):
-            self._select_announcer(link)
+        for link, block in valid[-RECENT_BLOCKS_MAX:]:
+            if block.block_id not in self._recent:
+                self._remember(block.block_id, _RecentBlock(block, (), ()))
+            if (
+                block.block_id == chain.tip.id
+                and is_near_best_header(chain)
+                and link.id in self._context.links
+            ):
+                self._select_announcer(link)
 
     def local_block(self, block: BlockMessage, tip: BlockTreeEntry) -> None:
         """Push a locally mined block to all links that support compact blocks, wanted or not."""
