@@ -141,13 +141,11 @@ class Verifier:
 
     def start_run(self, checks: Sequence[SpendCheck], ends: Sequence[int]) -> list[Verification]:
         """Start verifying the checks of several blocks, which end at `ends`, one for each."""
-        group = _Group(checks)
-        if checks:
+        starts = range(0, len(checks), _CHUNK_MAX)
+        groups = [(start, _Group(checks[start : start + _CHUNK_MAX])) for start in starts]
+        for _, group in groups:
             group.start(self._pool if len(checks) > _INLINE_MAX else None)
-        return [
-            Verification([(group, start, end)] if start < end else ())
-            for start, end in pairwise((0, *ends))
-        ]
+        return [Verification(_parts(groups, *bounds)) for bounds in pairwise((0, *ends))]
 
     def start_gathered(self) -> None:
         """Start what was gathered: only then may another thread wait for it."""
@@ -158,6 +156,16 @@ class Verifier:
         """Stop the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+
+
+def _parts(groups: Sequence[tuple[int, _Group]], start: int, end: int) -> list[_Part]:
+    """Return where the checks from `start` up to `end` are; each group has its own start."""
+    parts = []
+    for first, group in groups if start < end else ():
+        own_start, own_end = max(start - first, 0), min(end - first, len(group.checks))
+        if own_start < own_end:
+            parts.append((group, own_start, own_end))
+    return parts
 
 
 def lower_thread_priority() -> None:

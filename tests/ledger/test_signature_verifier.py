@@ -84,8 +84,10 @@ def test_a_gathered_check_is_not_verified_before_enough_others_came(verifier):
     assert few.finish() is None
 
 
+@pytest.mark.parametrize("chunk", [4, 512])
 @pytest.mark.parametrize("sizes", [[9, 0, 20, 1], [1, 2], [5] * 7, [0, 0]])
-def test_checks_of_a_run_fail_only_the_block_that_they_are_of(verifier, sizes):
+def test_checks_of_a_run_fail_only_the_block_that_they_are_of(verifier, monkeypatch, sizes, chunk):
+    monkeypatch.setattr(signature_verifier_module, "_CHUNK_MAX", chunk)
     ends = list(accumulate(sizes))
     for wrong in range(ends[-1]):
         checks = list(CHECKS[: ends[-1]])
