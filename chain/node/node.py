@@ -182,9 +182,9 @@ class Node:
     ) -> list[InvalidError | None]:
         """Add blocks in order; return for each the error, or None if it was accepted.
 
-        Blocks that extend the tip are committed and published together; each is taken when the one
-        before it is connected, up to 32 small ones before that. Once `is_stopping` returns true, what was begun is committed, the
-        other blocks are left out, and the list is shorter.
+        Blocks that extend the tip are committed and published together. Each is taken when the one
+        before it is connected; up to 32 small ones, before that. Once `is_stopping` returns true,
+        what was begun is committed, the other blocks are left out, and the list is shorter.
         """
         refusals: list[InvalidError | None] = []
         upcoming = _Upcoming(blocks)
