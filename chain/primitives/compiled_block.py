@@ -9,7 +9,6 @@ it. So it has no errors of its own, and is never more lenient.
 import ctypes
 import struct
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -96,13 +95,6 @@ class _Room:
         return Hash32(both[:_ROOT_BYTES]), Hash32(both[_ROOT_BYTES:])
 
 
-class _SmallRoom(threading.local):
-    """A room for small blocks in each thread: to make one takes longer than to read them."""
-
-    def __init__(self) -> None:
-        self.room = _Room(_SMALL_BYTES_MAX, _SMALL_BYTES_MAX // _INPUT_BYTES_MIN, bytearray)
-
-
 @dataclass(slots=True)
 class BlockBody:
     """The transactions of a block, and their Merkle trees."""
@@ -179,7 +171,8 @@ class CompiledReader:
         self._read = ctypes.CFUNCTYPE(*types)(address)
         # A thread that gives up the GIL for 3 us may wait 5 ms until it has it again.
         self._read_with_gil = ctypes.PYFUNCTYPE(*types)(address)
-        self._small = _SmallRoom()
+        # For small blocks: to make a room takes longer than to read one. As many as threads use.
+        self._free_rooms: list[_Room] = []
         for count, body in _test_bodies():
             here = self.read(body, 0, count)
             if here is None or not is_same(here, read_body_in_python(body, 0, count)):
@@ -195,16 +188,30 @@ class CompiledReader:
         size = len(data)
         if not 0 <= at <= size <= BYTES_MAX or not 0 < count <= size // _INPUT_BYTES_MIN:
             return None
-        if size <= _SMALL_BYTES_MAX and allocate is bytearray:
-            room, read = self._small.room, self._read_with_gil
-            room.clear(count)
-        else:
-            room, read = _Room(size, count, allocate), self._read
-        mutated = read(data, size, at, count, *room.addresses)
-        if mutated < 0:
-            return None
-        root, witness_root = room.roots()
-        return BlockBody(BlockTables(data, *room.filled()), (root, bool(mutated)), witness_root)
+        if size > _SMALL_BYTES_MAX or allocate is not bytearray:
+            return _read_into(_Room(size, count, allocate), self._read, data, at, count)
+        try:
+            room = self._free_rooms.pop()
+        except IndexError:
+            room = _small_room()
+        room.clear(count)
+        body = _read_into(room, self._read_with_gil, data, at, count)
+        self._free_rooms.append(room)
+        return body
+
+
+def _read_into(
+    room: _Room, read: Callable[..., int], data: bytes, at: int, count: int
+) -> BlockBody | None:
+    mutated = read(data, len(data), at, count, *room.addresses)
+    if mutated < 0:
+        return None
+    root, witness_root = room.roots()
+    return BlockBody(BlockTables(data, *room.filled()), (root, bool(mutated)), witness_root)
+
+
+def _small_room() -> _Room:
+    return _Room(_SMALL_BYTES_MAX, _SMALL_BYTES_MAX // _INPUT_BYTES_MIN, bytearray)
 
 
 def _address(buffer: "bytearray | ctypes.Array[ctypes.c_char]") -> int:
