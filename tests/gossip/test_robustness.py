@@ -322,10 +322,13 @@ class Byzantine(RuleBasedStateMachine):
             assert self.rig.gossip._block_download._requested_from == {}
 
 
-TestByzantine = Byzantine.TestCase
-TestByzantine.settings = settings(
-    max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck)
-)
+class OtherByzantine(Byzantine):
+    """The same machine with other examples: all of them in one test would take too long."""
+
+
+WALKS = settings(max_examples=30, stateful_step_count=40, suppress_health_check=list(HealthCheck))
+TestByzantine, TestOtherByzantine = Byzantine.TestCase, OtherByzantine.TestCase
+TestByzantine.settings = TestOtherByzantine.settings = WALKS
 
 
 @given(st.lists(likely, max_size=30))
