@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
@@ -21,16 +21,17 @@ from chain.ledger.tree import HeaderTree
 from chain.node.entry import PoolEntry
 from chain.node.node import Node
 from chain.node.policy import PolicyError, PolicyReason
-from chain.primitives.block import Block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
+
+if TYPE_CHECKING:
+    from chain.primitives.block import Block
 
 LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlocks | ReadHeaders
 LedgerReply = HeadersVerdict | BlockVerdicts | TxVerdict | BlocksRead | HeadersRead
 
 BLOCKS_TOGETHER_MAX: Final = 4096  # half of what the core has in validation
 BYTES_TOGETHER_MAX: Final = 8_000_000  # or one block: two or three seconds of work
-ALONE_BYTES_MAX: Final = 30_000_000  # while nothing else waits, so that rows are written meanwhile
 
 _KNOWN: Final = frozenset(
     {PolicyReason.IN_POOL, PolicyReason.IN_POOL_OTHER_WITNESS, PolicyReason.KNOWN}
@@ -40,42 +41,36 @@ _KNOWN: Final = frozenset(
 class LedgerRequestHandler:
     """Answers requests one by one; called on the ledger thread."""
 
-    def __init__(
-        self,
-        node: Node,
-        is_stopping: Callable[[], bool] = lambda: False,
-        is_awaited: Callable[[], bool] = lambda: False,
-    ) -> None:
-        """Answer for `node`; once `is_stopping` returns true, blocks have no answers any more.
-
-        While `is_awaited` returns true, other work waits for these answers.
-        """
+    def __init__(self, node: Node, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Answer for `node`; once `is_stopping` returns true, blocks have no answers any more."""
         self._node = node
         self._is_stopping = is_stopping
-        self._is_awaited = is_awaited
 
-    def handle_next(
-        self, requests: deque[LedgerRequest], now: int, taken: list[LedgerRequest] | None = None
-    ) -> list[LedgerReply]:
+    def handle_next(self, requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
         """Take out and answer the first request, if there is one.
 
-        The blocks behind a block are answered with it, because that is faster, those that come
-        meanwhile too. They overtake what is between them, or peers that read would slow down a
-        first sync; that is answered next. The requests are appended to `taken`.
+        The blocks behind a block are answered with it, because that is faster. They overtake what
+        is between them, or peers that read would slow down a first sync; that is answered next.
         """
         if not requests:
             return []
-        if not isinstance(requests[0], ValidateBlock):
-            request = requests.popleft()
-            if taken is not None:
-                taken.append(request)
-            return [self.handle(request, now)]
-        run = _BlockRun(requests, self._is_awaited)
-        refusals = self._node.submit_blocks(run.blocks(), now, self._is_stopping)
-        run.put_back()
-        if taken is not None:
-            taken += run.taken
-        return [run.verdicts(refusals)]
+        first = requests.popleft()
+        if not isinstance(first, ValidateBlock):
+            return [self.handle(first, now)]
+        blocks, size = [first], len(first.block.raw)
+        overtaken: list[LedgerRequest] = []
+        while len(blocks) < BLOCKS_TOGETHER_MAX and requests:
+            following = requests.popleft()
+            if not isinstance(following, ValidateBlock):
+                overtaken.append(following)
+                continue
+            size += len(following.block.raw)
+            if size > BYTES_TOGETHER_MAX:
+                overtaken.append(following)
+                break
+            blocks.append(following)
+        requests.extendleft(reversed(overtaken))
+        return [self._block_verdicts(blocks, now)]
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
         """Return the event that answers an action of the gossip core."""
@@ -83,7 +78,7 @@ class LedgerRequestHandler:
             case ValidateHeaders():
                 return self._headers_verdict(request, now)
             case ValidateBlock():
-                return self._block_verdicts(request, now)
+                return self._block_verdicts([request], now)
             case ValidateTx():
                 return self._tx_verdict(request, now)
             case ReadBlocks():
@@ -98,10 +93,24 @@ class LedgerRequestHandler:
         last = None if added.last is None else added.last.id
         return HeadersVerdict(request.token, last, added.added, added.error)
 
-    def _block_verdicts(self, request: ValidateBlock, now: int) -> BlockVerdicts:
-        [verdicts] = self.handle_next(deque([request]), now)
-        assert isinstance(verdicts, BlockVerdicts), "as for every block"
-        return verdicts
+    def _block_verdicts(self, requests: Sequence[ValidateBlock], now: int) -> BlockVerdicts:
+        return BlockVerdicts(tuple(self._each_verdict(requests, now)))
+
+    def _each_verdict(self, requests: Sequence[ValidateBlock], now: int) -> Iterator[BlockVerdict]:
+        blocks: list[Block] = []
+        malformed: dict[Token, DecodeError] = {}
+        for request in requests:
+            try:
+                blocks.append(request.block.block())
+            except DecodeError as error:
+                malformed[request.token] = error
+        refusals = deque(self._node.submit_blocks(blocks, now, self._is_stopping))
+        for request in requests:
+            token = request.token
+            if token in malformed:
+                yield BlockVerdict(token, malformed[token])
+            elif refusals:  # there are fewer once the node stops
+                yield BlockVerdict(token, refusals.popleft())
 
     def _tx_verdict(self, request: ValidateTx, now: int) -> TxVerdict:
         transaction = request.transaction
@@ -121,63 +130,6 @@ class LedgerRequestHandler:
             outcome = _invalid_outcome(error)
             return TxVerdict(request.token, outcome, error.reject_reason, tuple(missing))
         return TxVerdict(request.token, TxOutcome.ACCEPTED, "")
-
-
-class _BlockRun:
-    """Blocks that are added together: each is taken out of the queue when its turn comes."""
-
-    def __init__(self, requests: deque[LedgerRequest], is_awaited: Callable[[], bool]) -> None:
-        self._requests = requests  # the core's thread appends to it
-        self._is_awaited = is_awaited
-        self.taken: list[ValidateBlock] = []
-        self._size = 0
-        self._overtaken: list[LedgerRequest] = []
-        self._malformed: dict[Token, DecodeError] = {}
-
-    def blocks(self) -> Iterator[Block]:
-        """Yield the blocks that can be decoded, while there are some and these are not too many."""
-        while (request := self._next()) is not None:
-            try:
-                yield request.block.block()
-            except DecodeError as error:
-                self._malformed[request.token] = error
-
-    def put_back(self) -> None:
-        """Put back what was overtaken."""
-        self._requests.extendleft(reversed(self._overtaken))
-
-    def verdicts(self, refusals: Sequence[InvalidError | None]) -> BlockVerdicts:
-        """Return the verdicts; there are fewer `refusals` than blocks once the node stops."""
-        left = deque(refusals)
-        verdicts: list[BlockVerdict] = []
-        for request in self.taken:
-            token = request.token
-            if token in self._malformed:
-                verdicts.append(BlockVerdict(token, self._malformed[token]))
-            elif left:
-                verdicts.append(BlockVerdict(token, left.popleft()))
-        return BlockVerdicts(tuple(verdicts))
-
-    def _next(self) -> ValidateBlock | None:
-        """Take out the next block, if it may be added with the others."""
-        while self._requests and len(self.taken) < BLOCKS_TOGETHER_MAX:
-            request = self._requests[0]
-            if not isinstance(request, ValidateBlock):
-                self._overtaken.append(self._requests.popleft())
-                continue
-            size = self._size + len(request.block.raw)
-            if self.taken and size > BYTES_TOGETHER_MAX and (size > ALONE_BYTES_MAX or self._waits):
-                break
-            self._requests.popleft()
-            self.taken.append(request)
-            self._size = size
-            return request
-        return None
-
-    @property
-    def _waits(self) -> bool:
-        """Whether something waits for these blocks; asked only once there are many bytes."""
-        return bool(self._overtaken) or self._is_awaited()
 
 
 class NodeChain:

@@ -1,9 +1,8 @@
 """The node's core: ledger and mempool, changed and published together."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
@@ -97,35 +96,6 @@ class _Unpublished:
         )
 
 
-class _Upcoming(Iterator[Block]):
-    """An iterator over blocks of which the next two can be looked at."""
-
-    def __init__(self, blocks: Iterable[Block]) -> None:
-        self._blocks = iter(blocks)
-        self._seen: deque[Block] = deque()
-
-    def __next__(self) -> Block:
-        return self._seen.popleft() if self._seen else next(self._blocks)
-
-    @property
-    def first(self) -> Block | None:
-        """The next block, or None at the end."""
-        return self._at(0)
-
-    @property
-    def second(self) -> Block | None:
-        """The block after the next one, or None at the end."""
-        return self._at(1)
-
-    def _at(self, place: int) -> Block | None:
-        while len(self._seen) <= place:
-            block = next(self._blocks, None)
-            if block is None:
-                return None
-            self._seen.append(block)
-        return self._seen[place]
-
-
 class Node:
     """All changes of ledger and mempool; one thread calls it, any thread reads `view`.
 
@@ -178,19 +148,17 @@ class Node:
                 self._publish_move()
 
     def submit_blocks(
-        self, blocks: Iterable[Block], now: int, is_stopping: Callable[[], bool] = lambda: False
+        self, blocks: Sequence[Block], now: int, is_stopping: Callable[[], bool] = lambda: False
     ) -> list[InvalidError | None]:
         """Add blocks in order; return for each the error, or None if it was accepted.
 
-        Blocks that extend the tip are committed and published together. Each is taken when the one
-        before it is connected; up to 32 small ones, before that. Once `is_stopping` returns true,
-        what was begun is committed, the other blocks are left out, and the list is shorter.
+        Blocks that extend the tip are committed and published together. Once `is_stopping` returns
+        true, what was begun is committed, the other blocks are left out, and the list is shorter.
         """
         refusals: list[InvalidError | None] = []
-        upcoming = _Upcoming(blocks)
-        while upcoming.first is not None and not is_stopping():
-            chain_refusals = self._extend(upcoming, now, is_stopping) if upcoming.second else []
-            refusals += chain_refusals or [self._refusal(next(upcoming), now)]
+        while (rest := blocks[len(refusals) :]) and not is_stopping():
+            chain_refusals = self._extend(rest, now, is_stopping) if len(rest) > 1 else []
+            refusals += chain_refusals or [self._refusal(rest[0], now)]
         return refusals
 
     def invalidate_block(self, entry: BlockTreeEntry, now: int) -> None:
@@ -379,23 +347,18 @@ class Node:
         return PoolLoaded(added, expired, refused)
 
     def _extend(
-        self, blocks: "_Upcoming", now: int, is_stopping: Callable[[], bool]
+        self, blocks: Sequence[Block], now: int, is_stopping: Callable[[], bool]
     ) -> list[InvalidError | None]:
         """Add those of `blocks` that extend the tip one after the other."""
-        last_id = self._ledger.tip.id
-
-        def extending() -> Iterator[Block]:
-            nonlocal last_id  # the ledger reads small blocks before it connects those before them
-            while (block := blocks.first) is not None and not is_stopping():
-                if block.header.previous != last_id:
-                    return
-                last_id = block.id
-                yield next(blocks)
-
+        last_ids = (self._ledger.tip.id, *[block.id for block in blocks])
+        pairs = zip(blocks, last_ids, strict=False)
+        extending = takewhile(
+            lambda pair: pair[0].header.previous == pair[1] and not is_stopping(), pairs
+        )
         self._now = now
-        refusals = [verdict.error for verdict in self._ledger.add_blocks(extending(), now)]
+        verdicts = list(self._ledger.add_blocks((block for block, _ in extending), now))
         self._publish_move()
-        return refusals
+        return [verdict.error for verdict in verdicts]
 
     def _refusal(self, block: Block, now: int) -> InvalidError | None:
         try:

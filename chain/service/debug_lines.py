@@ -24,8 +24,6 @@ _block_log: Final = debug_logger("validation")
 _mining_log: Final = debug_logger("mining")
 
 Answer = Callable[[deque[LedgerRequest], int], list[LedgerReply]]
-# the same, and the requests are appended to the list
-NotingAnswer = Callable[[deque[LedgerRequest], int, list[LedgerRequest] | None], list[LedgerReply]]
 
 
 def log_update(update: ChainStateUpdate) -> None:
@@ -71,7 +69,7 @@ def log_if_slow(timing: BlockTiming) -> None:
     )
 
 
-def with_lines(answer: NotingAnswer) -> Answer:
+def with_lines(answer: Answer) -> Answer:
     """Return `answer` with a line for each verdict on a peer's block, and each refused transaction.
 
     Blocks answered together share one time.
@@ -79,11 +77,11 @@ def with_lines(answer: NotingAnswer) -> Answer:
 
     def answer_with_lines(requests: deque[LedgerRequest], now: int) -> list[LedgerReply]:
         if not is_on(_pool_log) and not is_on(_block_log):
-            return answer(requests, now, None)
-        taken: list[LedgerRequest] = []
+            return answer(requests, now)
+        pending = list(requests)  # a copy: the event loop appends to it
+        by_token = {request.token: request for request in pending}
         started_s = time.perf_counter()
-        replies = answer(requests, now, taken)
-        by_token = {request.token: request for request in taken}
+        replies = answer(requests, now)
         took_ms = (time.perf_counter() - started_s) * 1000
         for reply in replies:
             for one in reply.verdicts if isinstance(reply, BlockVerdicts) else (reply,):

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -40,7 +39,6 @@ class LedgerThread:
         self._idle_calls: deque[_Call] = deque()  # made when `_calls` is empty
         self._overtaking = 0  # calls made since the first of `_idle_calls` could have been
         self._is_stopping = False
-        self._began_s = 0.0  # monotonic: when the latest call was made
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
         self._thread.start()
 
@@ -48,11 +46,6 @@ class LedgerThread:
     def queued_calls(self) -> int:
         """The number of queued calls."""
         return len(self._calls) + len(self._idle_calls)
-
-    @property
-    def call_s(self) -> float:
-        """How many seconds ago the latest call was made; it may be under way."""
-        return time.monotonic() - self._began_s
 
     def submit(self, function: Callable[[], T], *, when_idle: bool = False) -> "Future[T]":
         """Queue `function` and return the future of its result. Raises LedgerBusyError."""
@@ -102,7 +95,6 @@ class LedgerThread:
             function, future = job
             if not future.set_running_or_notify_cancel():
                 continue
-            self._began_s = time.monotonic()
             try:
                 result = function()
             # Whatever it is, SystemExit too: it belongs to the caller, who would wait forever if

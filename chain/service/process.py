@@ -80,9 +80,6 @@ NO_PUBLIC_NETWORK: Final = (
 # Blocks are hundreds of thousands of objects without cycles: collecting them took a tenth of the
 # time that a block at the tip takes.
 GARBAGE_THRESHOLDS: Final = (50_000, 20, 100)
-# Blocks in a row may take the ledger thread for so long although the heartbeat waits: readers have
-# to hear it before SILENT_S, and what was begun is committed first.
-_CALL_S: Final = 3.0
 # The thread switch interval: with Python's 5 ms, one request in a hundred waited 300 ms while
 # blocks were connected, as a request needs several turns.
 _SWITCH_S: Final = 0.0005
@@ -233,11 +230,6 @@ def _keeper(frame: _Frame, core: NodeCore) -> PoolKeeper:
 @asynccontextmanager
 async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
     settings, call = frame.settings, frame.thread.call
-
-    def is_awaited() -> bool:
-        thread = frame.thread
-        return thread.call_s > _CALL_S or service.is_ledger_awaited(thread.queued_calls)
-
     limits = guard_limits(frame.config)
     wired = PeerSettings(
         config=frame.config,
@@ -248,7 +240,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
         guard=replace(limits, connections_max=frame.descriptors.peer_connections_max),
     )
     chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
-    answers = LedgerRequestHandler(core.node, frame.stop.requested.is_set, is_awaited)
+    answers = LedgerRequestHandler(core.node, frame.stop.requested.is_set)
     pool = NodePool(core.node)
     node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)
     service = PeerService(wired, node)

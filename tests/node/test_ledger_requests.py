@@ -264,41 +264,13 @@ def test_each_block_of_many_gets_its_own_refusal(fresh):
     assert answers[3].error.reason is Reason.PARENT_MISSING
 
 
-@pytest.mark.parametrize("limit_bytes", [-1, 0])
-@pytest.mark.parametrize("what_waits", ["nothing", "a read", "the ledger's other users"])
+@pytest.mark.parametrize(("limit_bytes", "together"), [(-1, 1), (0, 2)])
 def test_blocks_are_answered_together_up_to_a_number_of_bytes(
-    fresh, monkeypatch, what_waits, limit_bytes
+    fresh, monkeypatch, limit_bytes, together
 ):
     first, second, third = fresh.chain.grow(3)
     limit = len(first.raw) + len(second.raw) + limit_bytes
-    least = 1 if what_waits == "nothing" else limit
-    monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", least)
-    if what_waits == "nothing":
-        monkeypatch.setattr("chain.node.ledger_requests.ALONE_BYTES_MAX", limit)
-    is_awaited = what_waits == "the ledger's other users"
-    fresh.answers = LedgerRequestHandler(fresh.node, is_awaited=lambda: is_awaited)
-    reads = [ReadBlocks(Token(9), (first.id,), 1)] if what_waits == "a read" else []
-    blocks = [ask_block(1, first), ask_block(2, second), ask_block(3, third)]
-    waiting = deque([blocks[0], *reads, *blocks[1:]])
-    together = 2 if limit_bytes == 0 else 1
+    monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", limit)
+    waiting = deque([ask_block(1, first), ask_block(2, second), ask_block(3, third)])
     assert len(verdicts(fresh, waiting)) == together
-    assert list(waiting) == [*reads, *blocks[together:]]
-
-
-def test_blocks_that_come_while_others_are_added_are_committed_with_them(fresh, monkeypatch):
-    monkeypatch.setattr("chain.node.ledger_requests.BYTES_TOGETHER_MAX", 1)
-    changes = []
-    fresh.node.listeners.append(changes.append)
-    blocks = [ask_block(at, block) for at, block in enumerate(fresh.chain.grow(6))]
-    waiting, later = deque(blocks[:2]), deque(blocks[2:])
-
-    def is_awaited():
-        waiting.extend([later.popleft()] if later else [])
-        return False
-
-    fresh.answers = LedgerRequestHandler(fresh.node, is_awaited=is_awaited)
-    taken = []
-    [answer] = fresh.answers.handle_next(waiting, NOW, taken)
-    assert [verdict.token for verdict in answer.verdicts] == list(range(6))
-    assert taken == blocks
-    assert [len(change.connected) for change in changes] == [6]
+    assert [request.token for request in waiting] == [1, 2, 3][together:]

@@ -20,10 +20,10 @@ class Scripted:
     """A core that wants what the test wants, once."""
 
     def __init__(self, actions: list[Action]) -> None:
-        self.actions = actions
+        self._actions = actions
 
     def handle(self, _event: Event, _now: Now) -> list[Action]:
-        actions, self.actions = self.actions, []
+        actions, self._actions = self._actions, []
         return actions
 
     def next_deadline(self) -> None:
@@ -83,31 +83,3 @@ def test_headers_do_not_wait_for_the_blocks_before_them() -> None:
     order = [request for taken in calls for request in taken]
     assert order[:2] == headers
     assert order[2:] == blocks(50)
-
-
-def test_calls_of_others_and_headers_wait_for_blocks() -> None:
-    def answer(requests: deque[LedgerRequest], _now: int) -> list[LedgerReply]:
-        requests.clear()
-        return []
-
-    async def main() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            own = asyncio.Event()
-
-            async def held(function: Callable[[], list[LedgerReply]]) -> list[LedgerReply]:
-                await own.wait()
-                return function()
-
-            core = Scripted(blocks(9))
-            driver = GossipDriver(core, Inbox(), handlers(tasks, answer, held))
-            driver.handle(Tick())
-            queued_behind_one = BLOCK_CALLS - 1
-            assert not driver.is_ledger_awaited(queued_behind_one)
-            assert not driver.is_ledger_awaited(queued_behind_one + 1), "the heartbeat"
-            assert driver.is_ledger_awaited(queued_behind_one + 2)
-            core.actions = [ValidateHeaders(Token(900), ())]
-            driver.handle(Tick())
-            assert driver.is_ledger_awaited(queued_behind_one)
-            own.set()
-
-    asyncio.run(main())

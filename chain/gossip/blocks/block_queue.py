@@ -21,7 +21,7 @@ from chain.primitives.numbers import Hash32
 REFUSED_MAX: Final = 100
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
 VALIDATING_MAX: Final = 8192  # in validation at the same time, each after its parent
-VALIDATING_BYTES_MAX: Final = 32 * 1024 * 1024  # in validation; one block may exceed it
+VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # in validation; one block may exceed it
 EXPECTED_BYTES_START: Final = 20_000
 UNREQUESTED_AHEAD_MAX: Final = 288  # how far above our tip unrequested blocks are kept
 _EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest recent block, for each smaller one

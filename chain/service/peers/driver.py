@@ -136,14 +136,6 @@ class GossipDriver:
         elif isinstance(event, DialFailed):
             self.counts[f"dial failed: {event.why}"] += 1
 
-    def is_ledger_awaited(self, queued_calls: int) -> bool:
-        """Return whether headers, or calls of others, wait while a call for blocks is made.
-
-        `queued_calls` is how many the ledger thread has queued. One of others does not count: the
-        node's heartbeat waits after a second. Callable from any thread.
-        """
-        return bool(self._headers) or queued_calls > self._forwarding
-
     async def _wait_until(self, due_us: int | None) -> None:
         wait_s = None if due_us is None else (due_us - self._clock.now().mono_us) / SECOND_US
         with contextlib.suppress(TimeoutError):

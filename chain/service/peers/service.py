@@ -330,13 +330,6 @@ class PeerService:
         """Counts of events since the start, by the core's names."""
         return self._parts.actor.counts if self._parts else Counter()
 
-    def is_ledger_awaited(self, queued_calls: int) -> bool:
-        """Return whether others than blocks wait for the ledger thread, given its queue.
-
-        Callable from any thread.
-        """
-        return self._parts is not None and self._parts.actor.is_ledger_awaited(queued_calls)
-
     def sync_progress(self) -> SyncProgress:
         """Return the node's synchronization state and the height that its peers claim."""
         infos = self._parts.core.peers() if self._parts else []

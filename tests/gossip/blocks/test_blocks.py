@@ -18,7 +18,7 @@ from chain.gossip.blocks.block_download import (
 )
 from chain.gossip.blocks.blockrelay import LOCAL_PUSH_BYTES_MAX
 from chain.gossip.blocks.headersync import AHEAD_S, AHEAD_S_MAX
-from chain.gossip.events import BlockVerdicts, Closed, LocalBlock, RequestFinished, Tick, Token
+from chain.gossip.events import Closed, LocalBlock, RequestFinished, Tick
 from chain.gossip.wire.hello import SERVICE_FULL_NODE, SERVICES
 from chain.gossip.wire.messages import (
     HEADERS_MAX,
@@ -102,35 +102,6 @@ def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_tur
     while rig.requests:
         rig.handle(rig.ledger.handle(rig.requests.pop(0), rig.now.unix_s))
     assert rig.ledger.tip.height == 49
-
-
-def test_of_blocks_judged_together_a_link_is_known_to_have_the_one_with_the_most_work():
-    rig = Rig()
-    other, link = rig.accept(1), rig.accept(2)
-    best, short = chain().grow(3), chain().grow(2, extra=b"short")
-    for blocks in (best, short):
-        rig.say_headers(other, blocks)
-    rig.answers = False
-    send_blocks(rig, link, *best, *short)
-    replies = [rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests]
-    rig.handle(BlockVerdicts(tuple(one for reply in replies for one in reply.verdicts)))
-    assert rig.gossip._context.links[link].best_known.id == best[-1].id
-
-
-def test_a_block_behind_a_parent_that_is_here_is_judged_even_if_the_ledger_has_it():
-    rig = Rig()
-    link = rig.accept()
-    first, second = chain().grow(2)
-    rig.say_headers(link, [first, second])
-    rig.ledger.handle(ValidateBlock(Token(0), BlockMessage(second.raw)), rig.now.unix_s)
-    assert rig.ledger.chain.has_block(second.id)
-    rig.answers = False
-    send_blocks(rig, link, first, second)
-    assert [q.block.block_id for q in rig.requests] == [first.id, second.id]
-    rig.answers = True
-    rig.handle(*[rig.ledger.handle(q, rig.now.unix_s) for q in rig.requests])
-    assert rig.ledger.tip.id == second.id
-    assert rig.is_open(link)
 
 
 def test_when_a_mutated_block_is_refused_its_child_on_the_way_is_not_lost():
