@@ -80,13 +80,13 @@ def import_rest(folder, blocks):
         return tables(ledger), headers
 
 
-def kill(template, folder, given, rows):
+def kill(template, folder, given, rows, run):
     """Return the folders of the ledgers whose process was killed, and whether one was not."""
     path = folder / "blocks.dat"
     path.write_bytes(file_of(given).getvalue())
     copies = folder / "copies"
     copies.mkdir()
-    arguments = [template, copies, path, rows]
+    arguments = [template, copies, path, rows, run]
     command = [sys.executable, "-m", "tests.ledger.killing", *map(str, arguments)]
     said = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
     ends = dict(line.split(" ", 1) for line in said.stdout.splitlines())
@@ -118,12 +118,14 @@ def check_killed(chain, given, uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [(1, 10), (25, 4), (60, 2), (10**6, 1)], ids=str)
+@pytest.mark.parametrize(
+    "batch", [(1, 1, 10), (25, 1, 4), (60, 1, 2), (1, 3, 4), (25, 3, 2), (10**6, 32, 1)], ids=str
+)
 def test_an_import_killed_at_any_statement_is_at_a_block_boundary(
     tmp_path, template, given, check_killed, batch
 ):
-    rows, heights_min = batch  # that are seen
-    killed, has_ended = kill(template, tmp_path, given, rows)
+    rows, run, heights_min = batch  # heights that are seen
+    killed, has_ended = kill(template, tmp_path, given, rows, run)
     assert has_ended, "there is no statement without a kill"
     assert len(killed) > _STATEMENTS_MIN
     heights = []
