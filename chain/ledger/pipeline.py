@@ -220,8 +220,8 @@ class Pipeline:
         return nullcontext() if is_durable else self._writer.without_sync()
 
     def _begins_run(self, block: Block) -> bool:
-        is_small = may_be_in_run(block) and len(block.raw) <= _UNVERIFIED_BYTES_MAX
-        return is_small and self._chainstate.extends_tip(block)
+        has_room = self._unverified_bytes < _UNVERIFIED_BYTES_MAX
+        return has_room and may_be_in_run(block) and self._chainstate.extends_tip(block)
 
     def _continues_run(self, run: Sequence[tuple[Block, int]], block: Block) -> bool:
         last, _ = run[-1]

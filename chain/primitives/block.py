@@ -157,6 +157,11 @@ class Block:
         return self._tables
 
     @property
+    def _long_tables(self) -> BlockTables | None:
+        tables = self._tables
+        return None if tables is None or tables.count < _COLUMNS_MIN else tables
+
+    @property
     def txids(self) -> Sequence[Hash32]:
         """The ids of the transactions; faster than to ask for these."""
         tables = self._tables
@@ -168,9 +173,8 @@ class Block:
     def coinbase(self) -> Transaction:
         """The first transaction, which exists; faster than to ask for all of them."""
         if self._coinbase is None:
-            tables = self._tables
-            has_many = tables is not None and tables.count >= _COLUMNS_MIN
-            self._coinbase = tables.first() if tables and has_many else self.transactions[0]
+            tables = self._long_tables
+            self._coinbase = self.transactions[0] if tables is None else tables.first()
         return self._coinbase
 
     @property
@@ -179,13 +183,8 @@ class Block:
 
         None, too, in small blocks, and once somebody asked for the transactions.
         """
-        columns, tables = self._columns, self._tables
-        if (
-            columns is None
-            and tables is not None
-            and self._may_have_columns
-            and tables.count >= _COLUMNS_MIN
-        ):
+        columns, tables = self._columns, self._long_tables
+        if columns is None and tables is not None and self._may_have_columns:
             columns = self._columns = tables.p2wpkh_columns()
             self._may_have_columns = columns is not None
         return columns

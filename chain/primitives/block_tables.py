@@ -5,9 +5,11 @@ for usual blocks ask for columns instead: see P2wpkhColumns.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import repeat
+from operator import add
+from typing import Any, Final
 
 from chain.primitives.numbers import Amount, Hash32, OutPoint
 from chain.primitives.script import count_sigops, is_p2wpkh
@@ -149,9 +151,6 @@ class BlockTables:
         if self.count == 1 or outputs * OUTPUT.size == len(self.outputs):
             return None
         data, step = self.data, WITNESS_ITEMS
-        payments = TRANSACTION.iter_unpack(self.transactions[TRANSACTION.size :])
-        starts, ends, _, versions, lock_times, *more = zip(*payments, strict=True)
-        input_ends, output_ends, _, _, _, others, txids, wtxids, *bip143 = more
         input_rows = INPUT.iter_unpack(self.inputs[inputs * INPUT.size :])
         points, sequences, sig_starts, sig_ends, items_ends = zip(*input_rows, strict=True)
         if sig_starts != sig_ends:
@@ -162,28 +161,12 @@ class BlockTables:
         output_rows = OUTPUT.iter_unpack(self.outputs[outputs * OUTPUT.size :])
         values, script_starts, script_ends, script_hashes = zip(*output_rows, strict=True)
         scripts = [data[at:end] for at, end in zip(script_starts, script_ends, strict=True)]
-        rest = [script for script in scripts if not is_p2wpkh(script)] if any(others) else []
         item_rows = ITEM.iter_unpack(self.items[items * ITEM.size :])
         witness = [data[at:end] for at, end in item_rows]
-        return P2wpkhColumns(
-            starts=starts,
-            ends=ends,
-            versions=versions,
-            lock_times=lock_times,
-            input_ends=[end - inputs for end in input_ends],
-            output_ends=[end - outputs for end in output_ends],
-            txids=txids,
-            wtxids=wtxids,
-            bip143_hashes=bip143,
-            points=points,
-            sequences=sequences,
-            signatures=witness[::step],
-            keys=witness[1::step],
-            values=values,
-            scripts=scripts,
-            script_hashes=script_hashes,
-            are_all_p2wpkh=not rest,
-            sigops=sum(map(count_sigops, rest)),
+        payments = zip(*TRANSACTION.iter_unpack(self.transactions[TRANSACTION.size :]), strict=True)
+        offsets = repeat(-inputs), repeat(-outputs)
+        return join_columns(
+            payments, (points, sequences), (values, scripts, script_hashes), witness, offsets
         )
 
     def _first_ends(self) -> tuple[int, int, int]:
@@ -192,3 +175,41 @@ class BlockTables:
         inputs, outputs = row[5], row[6]
         items = INPUT.unpack_from(self.inputs, (inputs - 1) * INPUT.size)[4]  # it has an input
         return inputs, outputs, items
+
+
+def join_columns(
+    payments: Iterable[Sequence[Any]],
+    inputs: tuple[Sequence[OutPoint], Sequence[int]],
+    outputs: tuple[Sequence[Amount], Sequence[bytes], Sequence[Hash32]],
+    witness: Sequence[bytes],
+    offsets: tuple[Iterable[int], Iterable[int]],
+) -> P2wpkhColumns:
+    """Return the columns of payments whose forms were checked.
+
+    `payments` are the columns of their table; `offsets`, for each payment, what is to be added to
+    the ends of its inputs and of its outputs.
+    """
+    starts, ends, _, versions, lock_times, input_ends, output_ends, *more = payments
+    _, _, _, others, txids, wtxids, *bip143 = more
+    values, scripts, script_hashes = outputs
+    rest = [script for script in scripts if not is_p2wpkh(script)] if any(others) else []
+    return P2wpkhColumns(
+        starts=starts,
+        ends=ends,
+        versions=versions,
+        lock_times=lock_times,
+        input_ends=list(map(add, input_ends, offsets[0])),
+        output_ends=list(map(add, output_ends, offsets[1])),
+        txids=txids,
+        wtxids=wtxids,
+        bip143_hashes=bip143,
+        points=inputs[0],
+        sequences=inputs[1],
+        signatures=witness[::WITNESS_ITEMS],
+        keys=witness[1::WITNESS_ITEMS],
+        values=values,
+        scripts=scripts,
+        script_hashes=script_hashes,
+        are_all_p2wpkh=not rest,
+        sigops=sum(map(count_sigops, rest)),
+    )

@@ -7,7 +7,6 @@ the rules for such blocks ask for the columns of a whole run of them: see block_
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from operator import add
 from typing import Any, Final
 
 from chain.primitives.block_tables import (
@@ -18,9 +17,9 @@ from chain.primitives.block_tables import (
     WITNESS_ITEMS,
     BlockTables,
     P2wpkhColumns,
+    join_columns,
 )
 from chain.primitives.numbers import NULL_OUTPOINT, Amount, Hash32
-from chain.primitives.script import count_sigops, is_p2wpkh
 
 
 @dataclass(slots=True)
@@ -92,30 +91,14 @@ class _Rows:
 
     def columns(self) -> P2wpkhColumns:
         """Return the columns of the payments."""
-        starts, ends, _, versions, lock_times, *more = _transposed(self.payments, 16)
-        input_ends, output_ends, _, _, _, others, txids, wtxids, *bip143 = more
         points, sequences, _, _, _ = _transposed(self.inputs, 5)
         values, scripts, script_hashes = _transposed(self.outputs, 3)
-        rest = [script for script in scripts if not is_p2wpkh(script)] if any(others) else []
-        return P2wpkhColumns(
-            starts=starts,
-            ends=ends,
-            versions=versions,
-            lock_times=lock_times,
-            input_ends=list(map(add, input_ends, self.input_offsets)),
-            output_ends=list(map(add, output_ends, self.output_offsets)),
-            txids=txids,
-            wtxids=wtxids,
-            bip143_hashes=bip143,
-            points=points,
-            sequences=sequences,
-            signatures=self.witness[::WITNESS_ITEMS],
-            keys=self.witness[1::WITNESS_ITEMS],
-            values=values,
-            scripts=scripts,
-            script_hashes=script_hashes,
-            are_all_p2wpkh=not rest,
-            sigops=sum(map(count_sigops, rest)),
+        return join_columns(
+            _transposed(self.payments, 16),
+            (points, sequences),
+            (values, scripts, script_hashes),
+            self.witness,
+            (self.input_offsets, self.output_offsets),
         )
 
 

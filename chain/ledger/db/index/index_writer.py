@@ -33,7 +33,7 @@ class IndexRows:
     """Rows of `transactions` and `history`, in column order."""
 
     def __init__(self) -> None:
-        self.transactions: list[Any] = []  # the values of row after row, by number
+        self.transactions: list[Any] = []  # the values of row after row
         self.history = RowBuffer(_INSERT_HISTORY, _HISTORY_COLUMNS)
         self._count = 0  # of the rows; it is asked for after each block
 

@@ -51,7 +51,7 @@ def duration(seconds: float) -> str:
 
 
 def iso(time: int) -> str:
-    """Return a moment as the attribute `datetime` has it."""
+    """Return a unix time in ISO 8601, UTC, as HTML's attribute `datetime` takes it."""
     return datetime.datetime.fromtimestamp(time, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
