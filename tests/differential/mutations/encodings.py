@@ -47,15 +47,21 @@ def wide_number_of_transactions(world: World, width: int) -> Offers:
 
 @for_each(3, 5, 9)
 def wide_size_within_a_transaction(world: World, width: int) -> Offers:
-    """Each place of a size: inputs, script, outputs, output script, items, item."""
-    tx = world.payment().raw
-    items_at = len(tx) - 4 - 2 - len(world.payment().inputs[0].witness[0]) - 33 - 1
+    """Each place of a size: inputs, script, outputs, output script, items, signature, key.
+
+    The places are those of the payment itself: a size a byte further on would read as data, and
+    Core ignores what data is left behind the block.
+    """
+    payment = world.payment()
+    tx = payment.raw
+    signature, key = payment.inputs[0].witness
+    key_at = len(tx) - 4 - len(key) - 1
+    signature_at = key_at - len(signature) - 1
     places = [6, 6 + 1 + 36, 6 + 1 + 36 + 1 + 4, 6 + 1 + 36 + 1 + 4 + 1 + 8]
-    for at in places:
-        yield undecodable(raw_block(world, tx[:at] + WIDE[width](tx[at]) + tx[at + 1 :]))
-    for at in (items_at, items_at + 1):
-        if tx[at] in {2, 71, 72}:
-            yield undecodable(raw_block(world, tx[:at] + WIDE[width](tx[at]) + tx[at + 1 :]))
+    sizes = [1, 0, 1, len(payment.outputs[0].script), 2, len(signature), len(key)]
+    for at, size in zip([*places, signature_at - 1, signature_at, key_at], sizes, strict=True):
+        assert tx[at] == size
+        yield undecodable(raw_block(world, tx[:at] + WIDE[width](size) + tx[at + 1 :]))
 
 
 @for_each(0x02000001, 0xFFFFFFFF, (1 << 64) - 1)
