@@ -66,12 +66,14 @@ class Chainstate:
             raise InvalidError(Reason.KNOWN_INVALID)
         return self._tree.get(header.id)
 
-    def add_header(self, header: Header, now: int) -> BlockTreeEntry:
-        """Add a header whose proof of work was checked.
+    def add_header(
+        self, header: Header, now: int, parent: BlockTreeEntry | None = None
+    ) -> BlockTreeEntry:
+        """Add a header whose proof of work was checked; `parent`, if it was just added.
 
         Raises InvalidError: PARENT_MISSING, PARENT_INVALID, those of check_header_context.
         """
-        entry = self._new_entry(header, now)
+        entry = self._new_entry(header, now, parent or self._valid_parent(header))
         self._store_header(entry)
         return entry
 
@@ -121,7 +123,7 @@ class Chainstate:
         timing, lap = self._chain.timer.of(block.id), Lap()
         check_block(block, self._params)
         known = self.known(block.header)
-        entry = known or self._new_entry(block.header, now)
+        entry = known or self._new_entry(block.header, now, self.tip)
         check_block_context(block, self.tip)
         timing.check_s += lap()
         verification = self._chain.connect(block, entry, deferred=True)
@@ -139,25 +141,26 @@ class Chainstate:
         parent, entries, are_new = self.tip, [], []
         try:
             for block, now in zip(blocks, times, strict=True):
-                check_header_work(block.header, self._params)
                 known = self.known(block.header)
                 if known is None:
-                    check_header_context(block.header, parent, now, self._params)
-                parent = known or BlockTreeEntry(block.header, parent)
-                entries.append(parent)
+                    check_header_work(block.header, self._params)
                 are_new.append(known is None)
+                parent = known or self._new_entry(block.header, now, parent)
+                entries.append(parent)
         except InvalidError:
             return None
-        if any(self._tree.is_stored(e.id) or self._tree.is_awaited(e.id) for e in entries):
+        if not self._tree.can_store_run(entries):
             return None
         connected = self._chain.connect_run(blocks, entries)
         if connected is None:
             return None
+        self._tree.store_run(entries)
         extensions = []
         for block, entry, is_new, pending in zip(blocks, entries, are_new, connected, strict=True):
             if is_new:
                 self._store_header(entry)
-            self._store_body(block, entry)
+            self._archive.add_block(block)
+            self._archive.complete(entry)
             added = BlockAdded(entry, is_new=True, move=block)
             extensions.append(Extension(added, is_new, *pending))
         return extensions
@@ -202,12 +205,15 @@ class Chainstate:
     def _rivals(self) -> list[tuple[BlockTreeEntry, int]]:
         return read_sequences(self._connection, self._tree.rivals(self.tip))
 
-    def _new_entry(self, header: Header, now: int) -> BlockTreeEntry:
+    def _valid_parent(self, header: Header) -> BlockTreeEntry:
         parent = self._tree.get(header.previous)
         if parent is None:
             raise InvalidError(Reason.PARENT_MISSING, id_text(header.previous))
         if self._tree.is_invalid(parent.id):
             raise InvalidError(Reason.PARENT_INVALID, id_text(parent.id))
+        return parent
+
+    def _new_entry(self, header: Header, now: int, parent: BlockTreeEntry) -> BlockTreeEntry:
         check_header_context(header, parent, now, self._params)
         return BlockTreeEntry(header, parent)
 

@@ -137,13 +137,17 @@ class Ledger:
         """
         last, accepted, added = None, 0, 0
         error: InvalidError | None = None
+        parent: BlockTreeEntry | None = None  # the last one, if it is new
         with self._writing(may_join=True):
             for header in headers:
+                # The tree has the parent of all that it has: what builds on a new header is new.
+                upon = parent if parent is not None and header.previous == parent.id else None
                 try:
-                    entry = self._chainstate.known(header)
+                    entry = None if upon is not None else self._chainstate.known(header)
+                    parent = None
                     if entry is None:
                         check_header_work(header, self.params)
-                        entry = self._chainstate.add_header(header, now)
+                        entry = parent = self._chainstate.add_header(header, now, upon)
                         added += 1
                 except InvalidError as refused:
                     error = refused

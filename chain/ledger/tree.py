@@ -76,6 +76,15 @@ class HeaderTree(HeaderStore):
             done += self._incomplete.pop(now_complete.id, ())
         return done
 
+    def can_store_run(self, entries: Iterable[BlockTreeEntry]) -> bool:
+        """Return whether `store_run` may follow, for blocks above the border."""
+        ids = [entry.id for entry in entries]
+        return self._stored.isdisjoint(ids) and self._incomplete.keys().isdisjoint(ids)
+
+    def store_run(self, entries: Iterable[BlockTreeEntry]) -> None:
+        """Record bodies as stored, each upon the one before, the first upon the tip."""
+        self._stored.update(entry.id for entry in entries)
+
     def add_candidate(self, entry: BlockTreeEntry, sequence: int) -> None:
         """Make a complete block a candidate for the tip; in a tie the lower sequence wins."""
         self._candidates[entry] = self._precious.get(entry.id, sequence)
