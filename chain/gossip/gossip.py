@@ -1,6 +1,7 @@
 """The gossip core: makes the parts, passes each event to those that handle it, returns actions."""
 
 from collections.abc import Container
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from chain.gossip.actions import Action, ConnectionType
@@ -172,7 +173,9 @@ class Gossip:
     def _frames(self, link: Link, frames: Frames) -> None:
         """Charge the link for each message, and pass the message on."""
         share = frames.size // max(len(frames.messages), 1)
-        for message in frames.messages:
+        blocks = self._block_download.take_requested(link, frames.messages)
+        self._liveness.received_blocks(link, blocks)
+        for message in islice(frames.messages, blocks, None):
             if link.id not in self._context.links:
                 return  # one of them closed the link
             expected = self._dispatch.expects(link, message)

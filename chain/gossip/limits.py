@@ -36,7 +36,7 @@ EXCESS_US: Final = 20_000  # extra cost of a message over its rate
 DISCOURAGED_S: Final = 24 * 3600
 DISCOURAGED_MAX: Final = 40_000
 _KEY_BYTES: Final = 16
-_MESSAGE_US: Final = 20  # decoding and routing; the others are measured orders of magnitude
+MESSAGE_US: Final = 20  # decoding and routing; the others are measured orders of magnitude
 _HEADER_US: Final = 10
 _ITEM_US: Final = 2
 _TX_US: Final = 50
@@ -175,22 +175,22 @@ def message_cost_us(message: Message, signature_us: int = SIGNATURE_US) -> int:
     """Return the approximate cost of handling a message, in microseconds."""
     match message:
         case BlockMessage():  # first: there are thousands in a first sync
-            return _MESSAGE_US  # its cost is in the validation, which we start ourselves
+            return MESSAGE_US  # its cost is in the validation, which we start ourselves
         case Headers(headers=headers):
-            return _MESSAGE_US + _HEADER_US * len(headers)
+            return MESSAGE_US + _HEADER_US * len(headers)
         case (
             Inv(items=items)
             | GetData(items=items)
             | NotFound(items=items)
             | CompactBlock(short_ids=items)
         ):
-            return _MESSAGE_US + _ITEM_US * len(items)
+            return MESSAGE_US + _ITEM_US * len(items)
         case Addresses(records=records):
-            return _MESSAGE_US + _HEADER_US * len(records)
+            return MESSAGE_US + _HEADER_US * len(records)
         case TxMessage(transaction=transaction):
-            return _MESSAGE_US + _TX_US + _scripts_us(transaction, signature_us)
+            return MESSAGE_US + _TX_US + _scripts_us(transaction, signature_us)
         case _:
-            return _MESSAGE_US
+            return MESSAGE_US
 
 
 def _scripts_us(transaction: Transaction, signature_us: int) -> int:

@@ -138,11 +138,12 @@ class HeaderColumns:
 
     def find(self, block_id: Hash32) -> int | None:
         """Return the height of a header, or None if it is not in the columns."""
-        slots = self._slots
+        slots, pages = self._slots, self._pages
         mask = len(slots) - 1
-        slot = _prefix(block_id) & mask
+        slot = int.from_bytes(block_id[:4], "little") & mask  # `_prefix` of it
         while held := slots[slot]:
-            if held <= len(self) and self.id_at(held - 1) == block_id:
+            number, place = divmod(held - 1, PAGE_HEADERS)
+            if number < len(pages) and pages[number].id(place) == block_id:
                 return held - 1
             slot = slot + 1 & mask
         return None

@@ -24,6 +24,7 @@ from chain.gossip.wire.messages import (
     GetData,
     Headers,
     Inventory,
+    Message,
     NotFound,
 )
 from chain.primitives.block import Header
@@ -113,9 +114,9 @@ class BlockDownload(Part):
     def block(self, link: Link, block: BlockMessage) -> None:
         """Handle a received block, requested or pushed."""
         chain = self._context.chain
-        if self.expects(link, block):
-            self._requested_block(link, block)
-        elif chain.has_block(block.block_id) and (entry := chain.get(block.block_id)):
+        if self.take_requested(link, (block,)):
+            return
+        if chain.has_block(block.block_id) and (entry := chain.get(block.block_id)):
             link.update_best_known(entry)
         elif chain.get(block.header.previous) is None:
             self._headers.request(link)
@@ -128,14 +129,28 @@ class BlockDownload(Part):
         if not self._block_queue.can_validate_children(header.previous):
             self._headers.headers(link, Headers((header,)))
 
-    def _requested_block(self, link: Link, block: BlockMessage) -> None:
+    def take_requested(self, link: Link, messages: Sequence[Message]) -> int:
+        """Handle the requested blocks that `messages` begin with; return how many there are.
+
+        In a first sync hundreds come together, and nothing else.
+        """
         fetch = self._fetches[link.id]
-        self._time(fetch, block)
-        self._end_flight(fetch, block.block_id)
-        fetch.failures = 0
-        fetch.open_until_us = self._deadline_us(len(fetch.flights))
-        self._block_queue.add(block, link)
-        self._context.defer(self.schedule)
+        blocks: list[BlockMessage] = []
+        for message in messages:
+            if not isinstance(message, BlockMessage) or message.block_id not in fetch.flights:
+                break
+            if not blocks:
+                self._start_arrival(fetch, message)
+            self._end_flight(fetch, message.block_id)
+            blocks.append(message)
+        if blocks:
+            self._time(fetch, sum(len(block.raw) for block in blocks))
+            fetch.failures = 0
+            fetch.open_until_us = self._deadline_us(len(fetch.flights))
+            for block in blocks:
+                self._block_queue.add(block, link)
+            self._context.defer(self.schedule)
+        return len(blocks)
 
     def heights_in_flight(self, link: Link) -> tuple[int, ...]:
         """Return the heights of the blocks that are requested from a link and have not arrived."""
@@ -404,16 +419,20 @@ class BlockDownload(Part):
             fetch.flights[block_id] = self._context.now.mono_us
         self._schedule_watch()
 
-    def _time(self, fetch: _Fetch, block: BlockMessage) -> None:
-        """Update a peer's measured speed from the gaps between arrivals of one block or several."""
+    def _start_arrival(self, fetch: _Fetch, block: BlockMessage) -> None:
+        """Begin to measure an arrival with its first block, unless it goes on."""
         now_us = self._context.now.mono_us
-        arrival = fetch.arrival
-        if arrival is None or now_us != fetch.last_block_us:
+        if fetch.arrival is None or now_us != fetch.last_block_us:
             since_us = max(fetch.flights[block.block_id], fetch.last_block_us)
-            arrival = fetch.arrival = _Arrival(since_us, fetch.bytes_per_s)
+            fetch.arrival = _Arrival(since_us, fetch.bytes_per_s)
             fetch.last_block_us = now_us
-        arrival.size += len(block.raw)
-        speed = arrival.size * SECOND_US / max(now_us - arrival.since_us, 1)
+
+    def _time(self, fetch: _Fetch, size: int) -> None:
+        """Update a peer's measured speed with the bytes of blocks that arrived now."""
+        arrival = fetch.arrival
+        assert arrival is not None, "it was started with the first of them"
+        arrival.size += size
+        speed = arrival.size * SECOND_US / max(fetch.last_block_us - arrival.since_us, 1)
         before = arrival.speed_before
         fetch.bytes_per_s = before + (speed - before) * _SPEED_WEIGHT
 

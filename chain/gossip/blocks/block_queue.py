@@ -164,9 +164,15 @@ class BlockQueue(Part):
             self.add_holder(block.block_id, link)
             return
         self._expected_bytes = max(self._expected_bytes * _EXPECTED_BYTES_DECAY, queued.size)
+        previous = queued.previous
+        can_validate = previous not in self._queued and self.can_validate_children(previous)
+        if can_validate and previous not in self._children and self._has_room():
+            self._validate(queued)
+            self._advance(block.block_id)
+            return
         self._enqueue(queued)
-        if queued.previous not in self._queued and self.can_validate_children(queued.previous):
-            self._advance(queued.previous)
+        if can_validate:
+            self._advance(previous)
 
     def block_stored(self, block_id: Hash32) -> None:
         """Continue with the descendants of a block that was stored."""
@@ -233,6 +239,8 @@ class BlockQueue(Part):
 
     def _advance(self, block_id: Hash32) -> None:
         """Pass on the blocks that waited for a block, parents first, while there is room."""
+        if block_id not in self._children:
+            return
         parents = [block_id]
         while parents:
             parent_id = parents.pop()

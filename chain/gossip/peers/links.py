@@ -19,7 +19,7 @@ from chain.gossip.context import (
 )
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
 from chain.gossip.events import BadFrame, Closed, LinkId, PingWanted, Requested, WriteProgress
-from chain.gossip.limits import TRUSTED_FACTOR, LinkBudget
+from chain.gossip.limits import MESSAGE_US, TRUSTED_FACTOR, LinkBudget
 from chain.gossip.transactions.txrelay import TxRelay
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import Hello
@@ -142,6 +142,12 @@ class Liveness(Part):
         else:
             link.budget.charge_unrequested(message, unrequested_bytes, now_us)
         self._pause_if_over(link)
+
+    def received_blocks(self, link: Link, count: int) -> None:
+        """Do as `received` for blocks that we requested and that came together."""
+        if count:
+            link.budget.charge_cpu(count * MESSAGE_US, self._context.now.mono_us)
+            self._pause_if_over(link)
 
     def tip_changed(self, before: BlockTreeEntry, tip: BlockTreeEntry) -> None:
         """Allow each peer more messages about blocks, as the chain has grown.
