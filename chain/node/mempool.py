@@ -153,8 +153,9 @@ class Mempool:
         """Update the pool for a tip that is `blocks` ahead."""
         self.pool = self.pool.copy()
         removed: list[Removal] = []
-        for height, block in enumerate(blocks, tip.height - len(blocks) + 1):
-            removed += self._connect(block, Height(height))
+        if self.pool.count or len(self.deltas):  # neither in a first sync
+            for height, block in enumerate(blocks, tip.height - len(blocks) + 1):
+                removed += self._connect(block, Height(height))
         self._rolling.block_connected(now)
         return removed
 
