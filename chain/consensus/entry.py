@@ -1,5 +1,6 @@
 """An entry of the block tree: a header, its height, and sums over its chain (CBlockIndex)."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from chain.primitives.block import Header
@@ -48,6 +49,7 @@ class BlockTreeEntry:
         "_header",
         "_median_time_past",
         "_parent",
+        "_recent_times",  # of the last MEDIAN_SPAN headers, the newest first
         "_skip",
         "height",
         "id",
@@ -67,7 +69,9 @@ class BlockTreeEntry:
             self._chain_work = parent.chain_work + work
             self._skip = parent.ancestor(_skip_height(self.height))
             self._anchor_time = parent.anchor_time if parent.height else header.time
-        self._median_time_past: int | None = _median([header.time, *_times(parent)])
+        below = () if parent is None else parent.recent_times[: MEDIAN_SPAN - 1]
+        self._recent_times: tuple[int, ...] | None = (header.time, *below)
+        self._median_time_past: int | None = _median(self._recent_times)
 
     @classmethod
     def buried(
@@ -80,13 +84,13 @@ class BlockTreeEntry:
         entry._buried_in = chain
         entry._header = entry._parent = entry._skip = None
         entry._chain_work = chain_work
-        entry._anchor_time = entry._median_time_past = None
+        entry._anchor_time = entry._median_time_past = entry._recent_times = None
         return entry
 
     def bury(self, chain: HeaderChain) -> None:
-        """Give up parent and skip, for `chain` holds this header and all below it."""
+        """Give up what `chain` can tell, for it holds this header and all below it."""
         self._buried_in = chain
-        self._parent = self._skip = None
+        self._parent = self._skip = self._recent_times = None
 
     def __eq__(self, other: object) -> bool:
         return self.id == other.id if isinstance(other, BlockTreeEntry) else NotImplemented
@@ -127,7 +131,16 @@ class BlockTreeEntry:
     def median_time_past(self) -> int:
         """The median time of the last 11 headers, this one included (BIP113)."""
         known = self._median_time_past
-        return _median(_times(self)) if known is None else known
+        return _median(self.recent_times) if known is None else known
+
+    @property
+    def recent_times(self) -> tuple[int, ...]:
+        """The times of the last MEDIAN_SPAN headers, this one's first; fewer near genesis."""
+        known = self._recent_times
+        if known is None:
+            last = max(self.height - MEDIAN_SPAN, -1)
+            return tuple(map(self._chain.time_at, range(self.height, last, -1)))
+        return known
 
     def ancestor(self, height: int) -> "BlockTreeEntry":
         """Return the entry at `height` (at most this one's) on the way to genesis."""
@@ -197,25 +210,8 @@ def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
     return one
 
 
-def _times(entry: BlockTreeEntry | None) -> list[int]:
-    """Return the times of an entry and of those below, MEDIAN_SPAN at most."""
-    times: list[int] = []
-    for _ in range(MEDIAN_SPAN):
-        if entry is None:
-            break
-        chain, header = entry._buried_in, entry._header
-        if chain is not None:
-            last = max(entry.height - MEDIAN_SPAN + len(times), -1)
-            return times + [chain.time_at(height) for height in range(entry.height, last, -1)]
-        assert header is not None, "what is not buried holds everything itself"
-        times.append(header.time)
-        entry = entry._parent or entry.parent
-    return times
-
-
-def _median(times: list[int]) -> int:
-    latest = sorted(times[:MEDIAN_SPAN])
-    return latest[len(latest) // 2]
+def _median(times: Sequence[int]) -> int:
+    return sorted(times)[len(times) // 2]
 
 
 def _skip_height(height: int) -> int:

@@ -30,7 +30,7 @@ from chain.gossip.wire.messages import (
 from chain.primitives.block import Header
 from chain.primitives.numbers import SECOND_US, Hash32
 
-WINDOW_BLOCKS: Final = 4096  # small ones: half at the ledger, half on the way
+WINDOW_BLOCKS: Final = 8192  # small ones: half at the ledger, half on the way
 WINDOW_BYTES_MAX: Final = 64 * 1024 * 1024
 REQUEST_BLOCKS_MAX: Final = REPLY_BLOCKS_MAX  # of small blocks
 OLD_REQUEST_BLOCKS_MAX: Final = 16  # from links that serve no runs of blocks
@@ -299,7 +299,7 @@ class BlockDownload(Part):
             done += 1
         last = self._plan[-1] if self._plan else None
         del self._plan[:done]
-        if len(self._plan) > WINDOW_BLOCKS // 2 or last == goal:
+        if len(self._plan) > WINDOW_BLOCKS - REQUEST_BLOCKS_MAX or last == goal:
             return
         at = last or fork_point(chain.tip, goal)
         missing: list[BlockTreeEntry] = []
