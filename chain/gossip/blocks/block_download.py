@@ -84,6 +84,7 @@ class BlockDownload(Part):
         self._requested_from: dict[Hash32, int] = {}  # how many links each block was requested from
         self._goal: BlockTreeEntry | None = None
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
+        self._coming = 0  # so many of them, the lowest, are here or in flight
         self._stall_s = STALL_S_MIN
         self._is_watching = False
         self._is_retry_due = False  # after a wait for headers
@@ -149,7 +150,7 @@ class BlockDownload(Part):
             fetch.open_until_us = self._deadline_us(len(fetch.flights))
             for block in blocks:
                 self._block_queue.add(block, link)
-            self._context.defer(self.schedule)
+            self._context.defer(self._schedule)
         return len(blocks)
 
     def heights_in_flight(self, link: Link) -> tuple[int, ...]:
@@ -228,6 +229,11 @@ class BlockDownload(Part):
 
     def schedule(self) -> None:
         """Request missing blocks from links that have them and have room."""
+        self._coming = 0
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Do as `schedule` after an arrival, by which no block becomes missing."""
         self._choose_goal()
         self._refill_plan()
         if self._is_next_block_coming() or self._waits_for_headers():
@@ -286,7 +292,7 @@ class BlockDownload(Part):
                     best, work = known, known.chain_work
         if best != self._goal:
             if best is None or self._goal is None or not self._goal.is_ancestor_of(best):
-                self._plan = []
+                self._plan, self._coming = [], 0
             self._goal = best
 
     def _refill_plan(self) -> None:
@@ -299,6 +305,7 @@ class BlockDownload(Part):
             done += 1
         last = self._plan[-1] if self._plan else None
         del self._plan[:done]
+        self._coming = max(self._coming - done, 0)
         if len(self._plan) > WINDOW_BLOCKS - REQUEST_BLOCKS_MAX or last == goal:
             return
         at = last or fork_point(chain.tip, goal)
@@ -360,26 +367,20 @@ class BlockDownload(Part):
         with the size of the largest recent block, because headers do not contain sizes.
         """
         block_queue = self._block_queue
-        if not count or self._is_all_coming():
+        if not count or self._coming == len(self._plan):
             return []
         in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
         room = (WINDOW_BYTES_MAX - block_queue.size) // block_queue.expected_block_bytes - in_flight
-        requested = self._requested_from
-        missing = block_queue.missing(e for e in self._plan if e.id not in requested)
         # The first missing block is requested even if the queue is full, or the download stops.
-        if room <= 0 and self._plan and self._plan[0].id not in self._requested_from:
+        if room <= 0 and self._plan[0].id not in self._requested_from:
             room = 1
-        return list(islice(missing, min(count, max(room, 0))))
-
-    def _is_all_coming(self) -> bool:
-        """Return whether a long plan need not be looked through: all of it is here or in flight.
-
-        That is the usual state of a first sync. Blocks that are not in the plan count, too; but
-        something is in flight, whose end comes back here.
-        """
-        coming = len(self._requested_from) + len(self._block_queue)
-        is_long = len(self._plan) > REQUEST_BLOCKS_MAX
-        return is_long and bool(self._requested_from) and coming >= len(self._plan)
+        at_most = min(count, max(room, 0))
+        requested, looked_at = self._requested_from, islice(self._plan, self._coming, None)
+        missing = block_queue.missing(e for e in looked_at if e.id not in requested)
+        wanted = list(islice(missing, at_most))
+        if at_most and not wanted:
+            self._coming = len(self._plan)
+        return wanted
 
     def _is_next_block_coming(self) -> bool:
         """Return whether at most one block is missing, and in flight: usual at the tip."""
@@ -465,6 +466,7 @@ class BlockDownload(Part):
     def _watch(self) -> None:
         """Check for late blocks, while any are in flight."""
         self._is_watching = False
+        self._coming = 0
         context = self._context
         for link in list(context.links.values()):
             fetch = self._fetches[link.id]

@@ -27,15 +27,15 @@ UNREQUESTED_AHEAD_MAX: Final = 288  # how far above our tip unrequested blocks a
 _EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest recent block, for each smaller one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _QueuedBlock:
     """A block, and the link that sent it."""
 
-    block: BlockMessage
-    previous: Hash32
-    link: Link
-    reconstructed: bool  # by us, from a compact block: the sender did not vouch for it
-    holders: list[Link] = field(default_factory=list)  # other open links that have it
+    block: Final[BlockMessage]
+    previous: Final[Hash32]
+    link: Final[Link]
+    reconstructed: Final[bool]  # by us, from a compact block: the sender did not vouch for it
+    holders: Final[list[Link]] = field(default_factory=list)  # other open links that have it
 
     @property
     def size(self) -> int:

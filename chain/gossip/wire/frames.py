@@ -4,6 +4,7 @@ A length over its type's own cap is refused as soon as the five header bytes hav
 any of the payload is buffered. Unknown types below 128 end the link; from 128 they are skipped.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar, Final, Protocol, get_args
@@ -12,7 +13,8 @@ from chain.gossip.wire.extension import EXTENSION_TYPE_MIN, Extension
 from chain.gossip.wire.messages import Message
 from chain.primitives.encoding import DecodeError
 
-FRAME_HEADER_BYTES: Final = 5
+_HEADER: Final = struct.Struct("<IB")
+FRAME_HEADER_BYTES: Final = _HEADER.size
 CONTENT_TYPE: Final = "application/vnd.groat.frames"
 
 
@@ -87,13 +89,19 @@ class FrameDecoder:
         self._kept += data
         messages: list[Message] = []
         at = 0
-        while (frame := _frame_at(self._kept, at)) is not None:
-            number, start, end = frame
+        while len(self._kept) >= at + FRAME_HEADER_BYTES:
+            length, number = _HEADER.unpack_from(self._kept, at)
             kind = _BY_TYPE.get(number)
+            if kind is None or length > kind.bytes_max:
+                _check_header(number, length, kind)
+            start = at + FRAME_HEADER_BYTES
+            end = start + length
+            if end > len(self._kept):
+                break
             if self._counts is not None:
                 self._counts[number] += end - at
             if kind is None:
-                messages.append(Extension(number, end - start))
+                messages.append(Extension(number, length))
             else:
                 messages.append(kind.decode(bytes(self._kept[start:end])))
             at = end
@@ -106,16 +114,10 @@ class FrameDecoder:
             raise DecodeError(f"{len(self._kept)} bytes of an unfinished frame")
 
 
-def _frame_at(data: bytearray, at: int) -> tuple[int, int, int] | None:
-    """Return type, payload start and payload end of the frame at `at`; None: incomplete."""
-    start = at + FRAME_HEADER_BYTES
-    if len(data) < start:
-        return None
-    length, number = int.from_bytes(data[at : at + 4], "little"), data[at + 4]
-    kind = _BY_TYPE.get(number)
+def _check_header(number: int, length: int, kind: type[MessageClass] | None) -> None:
+    """Raise DecodeError for a frame of an unknown type, or longer than its type allows."""
     if kind is None and number < EXTENSION_TYPE_MIN:
         raise DecodeError(f"unknown frame type {number}")
     limit = Extension.bytes_max if kind is None else kind.bytes_max
     if length > limit:
         raise DecodeError(f"a frame of type {number} with {length} bytes, at most {limit}")
-    return (number, start, start + length) if start + length <= len(data) else None
