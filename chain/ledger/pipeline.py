@@ -37,7 +37,8 @@ from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block
 
 # Connected while their signatures may still be unverified; half of them is a run: see `_add_run`.
-UNVERIFIED_BLOCKS_MAX: Final = 64
+UNVERIFIED_BLOCKS_MAX: Final = 256
+_RUN_BLOCKS_MAX: Final = 32
 _UNVERIFIED_MIN: Final = 8  # so many of any size; more only while they are small:
 _UNVERIFIED_BYTES_MAX: Final = 500_000  # of all of them
 
@@ -226,7 +227,7 @@ class Pipeline:
     def _continues_run(self, run: Sequence[tuple[Block, int]], block: Block) -> bool:
         last, _ = run[-1]
         return (
-            len(run) < UNVERIFIED_BLOCKS_MAX // 2
+            len(run) < _RUN_BLOCKS_MAX
             and len(run) + len(self._unverified) < UNVERIFIED_BLOCKS_MAX
             and block.header.previous == last.id
             and may_be_in_run(block)
@@ -241,7 +242,7 @@ class Pipeline:
             for block, now in run:
                 verdicts += self._add(block, now, pipelined=True)
         with self._closing_on_failure():
-            at_most = min(self._unverified_max, UNVERIFIED_BLOCKS_MAX // 2)
+            at_most = min(self._unverified_max, UNVERIFIED_BLOCKS_MAX - _RUN_BLOCKS_MAX)
             return verdicts + self._verify(at_most) + self._write()
 
     def _extend_run(self, run: Sequence[tuple[Block, int]]) -> bool:

@@ -32,10 +32,11 @@ class Header:
     time: Final[int]  # seconds since 1970
     bits: Final[int]  # compact target
     nonce: Final[int]
-    id: Hash32 = field(init=False, compare=False)
+    id: Hash32 = field(default=NULL_HASH, compare=False)  # computed, unless it is given
 
     def __post_init__(self) -> None:
-        self.id = sha256d(self.encode())
+        if self.id is NULL_HASH:
+            self.id = sha256d(self.encode())
 
     def encode(self) -> bytes:
         """Return the 80 bytes."""
@@ -48,7 +49,7 @@ def decode_header(data: bytes) -> Header:
     """Decode the 80 bytes of a header. Raises DecodeError: not 80 bytes."""
     if len(data) != HEADER_BYTES:
         raise DecodeError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
-    return Header(*_LAYOUT.unpack(data))
+    return Header(*_LAYOUT.unpack(data), sha256d(data))
 
 
 class RawHeaders(Sequence[Header]):

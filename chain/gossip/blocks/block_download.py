@@ -4,9 +4,11 @@ The *goal* is the best header that some peer is known to have; the *plan* is a w
 blocks towards it. A received block waits until its parent is stored.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import dropwhile, islice
+from operator import attrgetter
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry, fork_point
@@ -84,7 +86,7 @@ class BlockDownload(Part):
         self._requested_from: dict[Hash32, int] = {}  # how many links each block was requested from
         self._goal: BlockTreeEntry | None = None
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
-        self._coming = 0  # so many of them, the lowest, are here or in flight
+        self._coming = 0  # so many of them, from the lowest on, are here or in flight
         self._stall_s = STALL_S_MIN
         self._is_watching = False
         self._is_retry_due = False  # after a wait for headers
@@ -212,7 +214,10 @@ class BlockDownload(Part):
             self._end_flight(fetch, block_id)
         if event.failed or len(missing) == len(request.items):
             self._failed(link, fetch)
-        self.schedule()
+        if missing:
+            self.schedule()
+        else:
+            self._schedule()
 
     def blocks_validated(self, valid: Sequence[tuple[Link, BlockMessage]]) -> None:
         """Continue after verdicts; blocks that were valid show that peers are fast enough."""
@@ -378,8 +383,10 @@ class BlockDownload(Part):
         requested, looked_at = self._requested_from, islice(self._plan, self._coming, None)
         missing = block_queue.missing(e for e in looked_at if e.id not in requested)
         wanted = list(islice(missing, at_most))
-        if at_most and not wanted:
-            self._coming = len(self._plan)
+        if at_most:  # all before the first of them are coming
+            end = self._plan[-1].height + 1
+            first = wanted[0].height if wanted else end
+            self._coming = bisect_left(self._plan, first, key=attrgetter("height"))
         return wanted
 
     def _is_next_block_coming(self) -> bool:

@@ -84,7 +84,7 @@ class Dialler:
         self._identity = network_identity(params)
         self._limits = limits
         self._tasks = tasks
-        self._context = ssl.create_default_context()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # peers are http: no certificates
         self._running: set[asyncio.Task[None]] = set()
         self._failures = DialFailureLines()
 
