@@ -32,11 +32,10 @@ class Header:
     time: Final[int]  # seconds since 1970
     bits: Final[int]  # compact target
     nonce: Final[int]
-    id: Hash32 = field(default=NULL_HASH, compare=False)  # computed, unless it is given
+    id: Hash32 = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.id is NULL_HASH:
-            self.id = sha256d(self.encode())
+        self.id = sha256d(self.encode())
 
     def encode(self) -> bytes:
         """Return the 80 bytes."""
@@ -49,7 +48,7 @@ def decode_header(data: bytes) -> Header:
     """Decode the 80 bytes of a header. Raises DecodeError: not 80 bytes."""
     if len(data) != HEADER_BYTES:
         raise DecodeError(f"a header has {HEADER_BYTES} bytes, not {len(data)}")
-    return Header(*_LAYOUT.unpack(data), sha256d(data))
+    return Header(*_LAYOUT.unpack(data))
 
 
 class RawHeaders(Sequence[Header]):

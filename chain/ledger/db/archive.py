@@ -12,6 +12,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.engine import (
     LOOKUP_KEYS_MAX,
     delete_keys,
+    insert_values,
     read_keys,
     read_rows,
     write_rows,
@@ -33,18 +34,15 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, id_text
 
-_INSERT_HEADER: Final = (
-    "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+_INSERT_HEADER: Final = "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
 _UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
 _DELETE_HEADERS: Final = "DELETE FROM headers WHERE id IN"
-_INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
+_INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum)"
 _BLOCK_SIZES: Final = "SELECT id, length(raw) FROM blocks WHERE id IN"
 _BLOCKS: Final = "SELECT id, raw, checksum FROM blocks WHERE id IN"
 _STATUSES: Final = "SELECT id, status FROM headers WHERE id IN"
 _DELETE_BLOCKS: Final = "DELETE FROM blocks WHERE id IN"
-_INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
+_INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum)"
 _UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
 _UNDO_RAW: Final = BlobQuery("undo", "raw", "id")
 _DELETE_UNDO: Final = "DELETE FROM undo WHERE id = ?"
@@ -186,7 +184,7 @@ class ArchiveRows:
             )
             for number, entry, (status, sequence) in self.headers
         ]
-        write_rows(connection, _INSERT_HEADER, new)
+        insert_values(connection, _INSERT_HEADER, 7, new)
         changed = [(int(status), sequence, key) for key, (status, sequence) in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
             raise DamagedError("known headers are missing in the table of headers")
@@ -196,9 +194,9 @@ class ArchiveRows:
     def write_bodies(self, connection: Connection) -> None:
         """Write the blocks and their undo data, once their headers are written."""
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
-        write_rows(connection, _INSERT_BLOCK, blocks)
+        insert_values(connection, _INSERT_BLOCK, 3, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
-        write_rows(connection, _INSERT_UNDO, undo)
+        insert_values(connection, _INSERT_UNDO, 3, undo)
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:

@@ -26,6 +26,7 @@ BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER c
 WITHOUT_ROWID: Final = {"sqlite_with_rowid": False}  # rows are stored in the primary key's tree
 
 LOOKUP_KEYS_MAX: Final = 500  # keys in one IN list; SQLite takes 32,766 variables, older ones 999
+_VARIABLES_MIN: Final = 1_000  # of one INSERT of many rows: there are few statements to prepare
 _VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older versions 999
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
@@ -150,23 +151,31 @@ def insert_values(
         postgresql.insert_values(connection, into, columns, chain.from_iterable(buckets))
         return
     marks = f"({', '.join('?' * columns)})"
-    at_once = _VARIABLES_MAX // columns
-    step = at_once * columns
-    many = ""
     rest: list[Any] = []
     for values in buckets:
         rest += values
-        whole = len(rest) - len(rest) % step
-        if whole and not many:  # built only if needed: it has thousands of placeholders
-            failing = into.replace("INSERT", "INSERT OR FAIL", 1)
-            many = f"{failing} VALUES {', '.join([marks] * at_once)}"
-        for start in range(0, whole, step):
-            connection.exec_driver_sql(many, tuple(rest[start : start + step]))
-        del rest[:whole]
+        if len(rest) >= _VARIABLES_MAX:
+            _insert_many(connection, f"{into} VALUES", marks, rest, _VARIABLES_MAX)
+    _insert_many(connection, f"{into} VALUES", marks, rest, _VARIABLES_MIN)
     values_left = iter(rest)
     write_rows(
         connection, f"{into} VALUES {marks}", list(zip(*[values_left] * columns, strict=True))
     )
+
+
+def _insert_many(
+    connection: Connection, into: str, marks: str, values: list[Any], variables: int
+) -> None:
+    """Insert rows with about so many variables per statement; leave in `values` what is left."""
+    columns = marks.count("?")
+    rows = variables // columns
+    step = rows * columns
+    whole = len(values) - len(values) % step
+    if whole:
+        statement = f"{into.replace('INSERT', 'INSERT OR FAIL', 1)} {', '.join([marks] * rows)}"
+        for start in range(0, whole, step):
+            connection.exec_driver_sql(statement, tuple(values[start : start + step]))
+        del values[:whole]
 
 
 def table_order(key: bytes) -> int:
