@@ -247,7 +247,7 @@ class Ledger:
         self._pipeline.note(values)
 
     @staticmethod
-    def compile() -> None:
+    def compile_code() -> None:
         """Compile now what the first blocks would compile, which takes some 100 ms."""
         compile_reader()
         compile_loop()

@@ -36,9 +36,10 @@ from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block
 
-# Connected while their signatures may still be unverified; half of them is a run: see `_add_run`.
+# Connected while their signatures may still be unverified. With 64, the threads that verify were
+# waited for while other threads had Python's lock.
 UNVERIFIED_BLOCKS_MAX: Final = 256
-_RUN_BLOCKS_MAX: Final = 32
+_RUN_BLOCKS_MAX: Final = 32  # connected together: see `_add_run`
 _UNVERIFIED_MIN: Final = 8  # so many of any size; more only while they are small:
 _UNVERIFIED_BYTES_MAX: Final = 500_000  # of all of them
 
@@ -227,7 +228,7 @@ class Pipeline:
     def _continues_run(self, run: Sequence[tuple[Block, int]], block: Block) -> bool:
         last, _ = run[-1]
         return (
-            len(run) < _RUN_BLOCKS_MAX
+            len(run) < self._run_max
             and len(run) + len(self._unverified) < UNVERIFIED_BLOCKS_MAX
             and block.header.previous == last.id
             and may_be_in_run(block)
@@ -242,7 +243,7 @@ class Pipeline:
             for block, now in run:
                 verdicts += self._add(block, now, pipelined=True)
         with self._closing_on_failure():
-            at_most = min(self._unverified_max, UNVERIFIED_BLOCKS_MAX - _RUN_BLOCKS_MAX)
+            at_most = min(self._unverified_max, UNVERIFIED_BLOCKS_MAX - self._run_max)
             return verdicts + self._verify(at_most) + self._write()
 
     def _extend_run(self, run: Sequence[tuple[Block, int]]) -> bool:
@@ -293,6 +294,10 @@ class Pipeline:
             self._unverified.append(one)
             self._unverified_bytes += len(one.block.raw)
         self._on(Event.EXTEND)
+
+    @property
+    def _run_max(self) -> int:
+        return min(_RUN_BLOCKS_MAX, UNVERIFIED_BLOCKS_MAX // 2)
 
     @property
     def _unverified_max(self) -> int:

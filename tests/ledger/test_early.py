@@ -223,7 +223,9 @@ def test_blocks_that_end_in_an_error_are_committed_up_to_it(tmp_path, chain):
         assert ledger.tree.is_invalid(blocks[TRUNK + 3].id)
 
 
-def test_no_more_blocks_are_asked_for_than_may_be_unverified(chain):
+@pytest.mark.parametrize("unverified", [2, 8, 64])
+def test_no_more_blocks_are_asked_for_than_may_be_unverified(chain, monkeypatch, unverified):
+    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", unverified)
     asked = []
 
     def blocks():
@@ -233,7 +235,7 @@ def test_no_more_blocks_are_asked_for_than_may_be_unverified(chain):
 
     with closing(quick_ledger(threads=2)) as ledger:
         for count, _ in enumerate(ledger.add_blocks(blocks(), NOW), 1):
-            assert len(asked) <= count + pipeline_module.UNVERIFIED_BLOCKS_MAX
+            assert len(asked) <= count + unverified
     asked.clear()
     with closing(quick_ledger(threads=2)) as ledger:
         for count, _ in enumerate(ledger.add_blocks(blocks(), NOW, pipelined=False), 1):

@@ -8,6 +8,7 @@ import pytest
 
 from chain.consensus.params import REGTEST
 from chain.ledger import chain_tip as chain_tip_module
+from chain.ledger import pipeline as pipeline_module
 from chain.ledger.errors import DatabaseFailedError
 from chain.ledger.ledger import Ledger
 from chain.ledger.pipeline import TRANSITIONS, Event, Pipeline, State
@@ -151,7 +152,10 @@ def test_one_call_after_the_other(chain):
         assert ledger.tip.id == chain.blocks[2].id
 
 
-def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(chain):
+def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(
+    chain, monkeypatch
+):
+    monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", 4)
     blocks, headers = chain.blocks[:3], [block.header for block in chain.blocks]
     with closing(memory_ledger()) as ledger:
         verdicts = ledger.add_blocks(blocks, NOW, pipelined=False)

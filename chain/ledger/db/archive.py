@@ -37,12 +37,12 @@ from chain.primitives.numbers import Hash32, id_text
 _INSERT_HEADER: Final = "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
 _UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
 _DELETE_HEADERS: Final = "DELETE FROM headers WHERE id IN"
-_INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum)"
+_INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
 _BLOCK_SIZES: Final = "SELECT id, length(raw) FROM blocks WHERE id IN"
 _BLOCKS: Final = "SELECT id, raw, checksum FROM blocks WHERE id IN"
 _STATUSES: Final = "SELECT id, status FROM headers WHERE id IN"
 _DELETE_BLOCKS: Final = "DELETE FROM blocks WHERE id IN"
-_INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum)"
+_INSERT_UNDO: Final = "INSERT INTO undo (id, raw, checksum) VALUES (?, ?, ?)"
 _UNDO: Final = "SELECT raw, checksum FROM undo WHERE id = ?"
 _UNDO_RAW: Final = BlobQuery("undo", "raw", "id")
 _DELETE_UNDO: Final = "DELETE FROM undo WHERE id = ?"
@@ -184,7 +184,7 @@ class ArchiveRows:
             )
             for number, entry, (status, sequence) in self.headers
         ]
-        insert_values(connection, _INSERT_HEADER, 7, new)
+        insert_values(connection, _INSERT_HEADER, new)
         changed = [(int(status), sequence, key) for key, (status, sequence) in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
             raise DamagedError("known headers are missing in the table of headers")
@@ -192,11 +192,14 @@ class ArchiveRows:
             write_pages(connection, *self.pages)
 
     def write_bodies(self, connection: Connection) -> None:
-        """Write the blocks and their undo data, once their headers are written."""
+        """Write the blocks and their undo data, once their headers are written.
+
+        One by one: the driver copies all values of a statement, and blocks are large.
+        """
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
-        insert_values(connection, _INSERT_BLOCK, 3, blocks)
+        write_rows(connection, _INSERT_BLOCK, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
-        insert_values(connection, _INSERT_UNDO, 3, undo)
+        write_rows(connection, _INSERT_UNDO, undo)
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:

@@ -40,7 +40,7 @@ class Batch:
         Raises DamagedError.
         """
         self.archive.write_headers(connection)
-        insert_values(connection, _INSERT_CHAIN, 3, self.heights)
+        insert_values(connection, _INSERT_CHAIN, self.heights)
         self.rows.insert(connection)
         summed = self.coins.write(connection, self.summed)
         self.archive.write_bodies(connection)

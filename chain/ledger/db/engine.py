@@ -137,16 +137,16 @@ def write_rows(connection: Connection, statement: str, rows: Iterable[Row]) -> i
     return connection.exec_driver_sql(statement, listed).rowcount
 
 
-def insert_values(
-    connection: Connection, into: str, columns: int, buckets: Iterable[list[Any]]
-) -> None:
-    """Insert rows, thousands per statement: `into` is `INSERT INTO table (columns)`.
+def insert_values(connection: Connection, into: str, buckets: Iterable[Sequence[Any]]) -> None:
+    """Insert rows, hundreds per statement or more: `into` is `INSERT INTO table (columns)`.
 
-    Each of `buckets` is a flat list of the values of whole rows. This is a third faster than
-    `write_rows`, and a running statement does not hold Python's lock. After an error, some of a
-    statement's rows may be in the transaction, which the caller has to roll back: to undo half a
-    statement, SQLite would first copy each page that it changes to a file (OR FAIL spares that).
+    Each of `buckets` has the values of one row, or of several, one behind the other. This is a
+    third faster than `write_rows`, and a running statement does not hold Python's lock. After an
+    error, some of a statement's rows may be in the transaction, which the caller has to roll back:
+    to undo half a statement, SQLite would first copy each page that it changes to a file (OR FAIL
+    spares that).
     """
+    columns = into.count(",") + 1
     if connection.dialect.name == "postgresql":
         postgresql.insert_values(connection, into, columns, chain.from_iterable(buckets))
         return
@@ -155,27 +155,27 @@ def insert_values(
     for values in buckets:
         rest += values
         if len(rest) >= _VARIABLES_MAX:
-            _insert_many(connection, f"{into} VALUES", marks, rest, _VARIABLES_MAX)
-    _insert_many(connection, f"{into} VALUES", marks, rest, _VARIABLES_MIN)
+            _insert_whole(connection, into, marks, rest, _VARIABLES_MAX // columns)
+    _insert_whole(connection, into, marks, rest, _VARIABLES_MIN // columns)
     values_left = iter(rest)
     write_rows(
         connection, f"{into} VALUES {marks}", list(zip(*[values_left] * columns, strict=True))
     )
 
 
-def _insert_many(
-    connection: Connection, into: str, marks: str, values: list[Any], variables: int
+def _insert_whole(
+    connection: Connection, into: str, marks: str, values: list[Any], rows: int
 ) -> None:
-    """Insert rows with about so many variables per statement; leave in `values` what is left."""
-    columns = marks.count("?")
-    rows = variables // columns
-    step = rows * columns
+    """Insert `rows` rows per statement; `values` keeps those of fewer rows that are left."""
+    step = rows * marks.count("?")
     whole = len(values) - len(values) % step
-    if whole:
-        statement = f"{into.replace('INSERT', 'INSERT OR FAIL', 1)} {', '.join([marks] * rows)}"
-        for start in range(0, whole, step):
-            connection.exec_driver_sql(statement, tuple(values[start : start + step]))
-        del values[:whole]
+    if not whole:
+        return
+    failing = into.replace("INSERT", "INSERT OR FAIL", 1)
+    statement = f"{failing} VALUES {', '.join([marks] * rows)}"
+    for start in range(0, whole, step):
+        connection.exec_driver_sql(statement, tuple(values[start : start + step]))
+    del values[:whole]
 
 
 def table_order(key: bytes) -> int:

@@ -145,8 +145,6 @@ class GossipDriver:
     def _perform(self, action: Action) -> None:
         handlers = self._handlers
         match action:
-            case ValidateBlock():  # first: there are thousands in a first sync
-                self._request(action)
             case Send() | Reply() | Close() | Pause() | Resume():
                 self._perform_on_link(action)
             case Admit() | Refuse():
