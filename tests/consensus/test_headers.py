@@ -6,11 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chain.consensus.entry import LOCATOR_ENTRIES_MAX, BlockTreeEntry, fork_point
+from chain.consensus.entry import (
+    LOCATOR_ENTRIES_MAX,
+    MEDIAN_SPAN,
+    BlockTreeEntry,
+    fork_point,
+)
 from chain.consensus.errors import Reason
 from chain.consensus.genesis import genesis_block
 from chain.consensus.header import check_header_context, check_header_work
 from chain.consensus.params import DEVNET, REGTEST
+from chain.ledger.header_columns import PAGE_HEADERS, HeaderColumns, Page
 from chain.primitives.block import Header
 from chain.primitives.numbers import NULL_HASH
 from tests.builders import ChainBuilder, block_on
@@ -106,6 +112,18 @@ def test_the_median_is_the_sixth_of_eleven():
     base = LONG[100]
     times = [base.header.time + n for n in (9, 1, 8, 2, 7, 3, 6, 4, 5, 10, 11)]
     assert line(base, times).median_time_past == base.header.time + 6
+
+
+def test_what_is_buried_has_the_same_recent_times_and_median():
+    pages = [LONG[start : start + PAGE_HEADERS] for start in (0, PAGE_HEADERS)]
+    raw = [b"".join(entry.header.encode() for entry in page) for page in pages]
+    chain = HeaderColumns([Page.of(page, 0) for page in raw])
+    for held in LONG[: 2 * PAGE_HEADERS]:
+        last = max(held.height - MEDIAN_SPAN, -1)
+        walked = tuple(LONG[height].header.time for height in range(held.height, last, -1))
+        assert BlockTreeEntry.buried(chain, held.height).recent_times == walked
+        assert held.recent_times == walked
+        assert held.median_time_past == sorted(walked)[len(walked) // 2]
 
 
 def test_chain_work_adds_up():

@@ -3,7 +3,9 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from itertools import count
 from random import Random
 
 import pytest
@@ -12,6 +14,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST
+from chain.consensus.work import meets_target
 from chain.ledger.db import loading
 from chain.ledger.db.engine import read_rows
 from chain.ledger.errors import DamagedError
@@ -20,7 +23,8 @@ from chain.ledger.header_columns import PAGE_HEADERS
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.reader import open_reader
-from chain.primitives.block import Block
+from chain.primitives.block import Block, Header
+from tests.builders import ChainBuilder
 from tests.ledger.chains import NOW, bad_spend, mature_chain, url_of
 from tests.ledger.test_columns import HELD, checked, is_as_written, opened, state
 
@@ -51,6 +55,47 @@ def first_sync(folder, chain) -> Ledger:
     assert len(ledger.tree.columns) == AHEAD
     assert ledger.tree.connected == 0
     return ledger
+
+
+@pytest.mark.parametrize("size", [1, 7, BLOCKS])
+def test_headers_in_any_groups_are_the_same_tree(tmp_path, chain, size):
+    """Some come twice, some are known, and a branch begins in the middle of a group."""
+    fork = ChainBuilder(REGTEST)
+    for block in chain.blocks[:100]:
+        fork.append(block)
+    fork.add(time=fork.tip.header.time + 77)
+    branch = headers_of([fork.blocks[-1], *fork.grow(8)])
+    headers = headers_of(chain.blocks)
+    offered = headers[:50] + headers[40:105] + branch[:5] + headers[105:110] + branch + headers
+    with closing(opened(tmp_path / "one")) as one, closing(opened(tmp_path / "many")) as many:
+        added = [one.add_headers([header], NOW).added for header in offered]
+        some = [offered[at : at + size] for at in range(0, len(offered), size)]
+        assert sum(many.add_headers(group, NOW).added for group in some) == sum(added)
+        assert sum(added) == BLOCKS + len(branch)
+        assert [e.id for e in many.tree] == [e.id for e in one.tree]
+        assert many.tree.best_header == one.tree.best_header
+        feed(one, chain.blocks)
+        feed(many, chain.blocks)
+        assert state(one) == state(many)
+
+
+def test_headers_behind_a_wrong_one_are_not_added(tmp_path, chain):
+    headers = headers_of(chain.blocks[:9])
+    early = replace(headers[5], time=headers[3].time - 10_000)
+    early = next(h for n in count() if meets(h := replace(early, nonce=n)))
+    with closing(opened(tmp_path)) as ledger:
+        result = ledger.add_headers([*headers[:5], early, *headers[5:]], NOW)
+        assert result.error is not None
+        assert result.error.reason is Reason.TIME_TOO_OLD
+        assert (result.added, result.last.id) == (5, headers[4].id)
+        unknown = replace(headers[6], previous=early.id)
+        unknown = next(h for n in count() if meets(h := replace(unknown, nonce=n)))
+        assert ledger.add_headers([unknown], NOW).error.reason is Reason.PARENT_MISSING
+        assert ledger.add_headers(headers, NOW).added == 4
+
+
+def meets(header: Header) -> bool:
+    return meets_target(header.id, header.bits, REGTEST)
 
 
 def right_state(folder, chain):

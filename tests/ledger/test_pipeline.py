@@ -152,9 +152,7 @@ def test_one_call_after_the_other(chain):
         assert ledger.tip.id == chain.blocks[2].id
 
 
-def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(
-    chain, monkeypatch
-):
+def test_headers_may_come_between_verdicts_but_not_while_blocks_are_unverified(chain, monkeypatch):
     monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", 4)
     blocks, headers = chain.blocks[:3], [block.header for block in chain.blocks]
     with closing(memory_ledger()) as ledger:

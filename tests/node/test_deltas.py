@@ -66,6 +66,15 @@ def test_what_counts_for_more_is_mined_first_and_the_coinbase_collects_what_was_
     assert chosen(world, ROOM_OF_ONE) == [rich]
 
 
+def test_a_block_ends_the_delta_of_a_transaction_that_never_was_in_the_pool():
+    world = World()
+    tx, other = (send([world.fund()], FEE) for _ in range(2))
+    world.mempool.prioritise(tx.txid, FEE)
+    world.mempool.prioritise(other.txid, FEE)
+    world.connect([tx])
+    assert world.mempool.deltas.all() == {other.txid: FEE}
+
+
 @pytest.mark.parametrize(("delta", "is_mined"), [(-FEE, True), (-FEE - 1, False)])
 def test_what_counts_for_less_than_nothing_is_not_mined(delta, is_mined):
     world = World()
