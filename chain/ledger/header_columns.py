@@ -138,12 +138,11 @@ class HeaderColumns:
 
     def find(self, block_id: Hash32) -> int | None:
         """Return the height of a header, or None if it is not in the columns."""
-        slots, pages = self._slots, self._pages
+        slots = self._slots
         mask = len(slots) - 1
-        slot = int.from_bytes(block_id[:4], "little") & mask  # `_prefix` of it
+        slot = _prefix(block_id) & mask
         while held := slots[slot]:
-            number, place = divmod(held - 1, PAGE_HEADERS)
-            if number < len(pages) and pages[number].id(place) == block_id:
+            if held <= len(self) and self.id_at(held - 1) == block_id:
                 return held - 1
             slot = slot + 1 & mask
         return None

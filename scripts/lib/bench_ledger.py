@@ -230,6 +230,7 @@ def _fill(ledger: Ledger, size: int) -> None:
             insert_values(
                 connection,
                 "INSERT INTO coins (point, value, script, height, from_coinbase)",
+                5,
                 [list(concatenated.from_iterable(rows))],
             )
         count += new
