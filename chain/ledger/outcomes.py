@@ -34,15 +34,12 @@ class MovedBlocks(Reversible[Block], Sized):
         self._items: list[Block | Callable[[], Block]] = []  # a function reads its block again
         self._held_bytes = 0
         for block in blocks:
-            self._append(block, block, len(block.raw))
+            self._append(block, block)
 
     def add(self, block: Block, read_again: Callable[[], Block]) -> None:
         """Append a block, which `read_again` reads whenever it is not in memory."""
-        size = len(block.raw)
-        if self._held_bytes + size <= HELD_BYTES_MAX:
-            self._append(block, block, size)
-        else:
-            self._append(block, read_again, 0)
+        is_held = self._held_bytes + len(block.raw) <= HELD_BYTES_MAX
+        self._append(block, block if is_held else read_again)
 
     def __add__(self, other: "MovedBlocks") -> "MovedBlocks":
         """Return the blocks of both; of each, at most HELD_BYTES_MAX are in memory."""
@@ -71,10 +68,10 @@ class MovedBlocks(Reversible[Block], Sized):
         if isinstance(item, Block):
             self._held_bytes -= len(item.raw)
 
-    def _append(self, block: Block, item: Block | Callable[[], Block], held_bytes: int) -> None:
+    def _append(self, block: Block, item: Block | Callable[[], Block]) -> None:
         self.summaries.append(MovedBlock(block.id, block.header.time, block.transaction_count))
         self._items.append(item)
-        self._held_bytes += held_bytes
+        self._held_bytes += len(block.raw) if isinstance(item, Block) else 0
 
 
 def _block(item: Block | Callable[[], Block]) -> Block:
