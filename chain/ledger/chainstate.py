@@ -154,7 +154,6 @@ class Chainstate:
         connected = self._chain.connect_run(blocks, entries)
         if connected is None:
             return None
-        self._tree.store_run(entries)
         extensions = []
         for block, entry, is_new, pending in zip(blocks, entries, are_new, connected, strict=True):
             if is_new:
@@ -163,6 +162,7 @@ class Chainstate:
             self._archive.complete(entry)
             added = BlockAdded(entry, is_new=True, move=block)
             extensions.append(Extension(added, is_new, *pending))
+        self._tree.store_run(entries)  # only now that other threads find their headers
         return extensions
 
     def disconnect_invalid(self, entry: BlockTreeEntry, unseen: Sequence[BlockTreeEntry]) -> None:

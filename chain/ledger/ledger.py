@@ -140,17 +140,19 @@ class Ledger:
         """
         last, accepted, added = None, 0, 0
         error: InvalidError | None = None
-        parent: BlockTreeEntry | None = None  # the last one, if it is new
+        new: BlockTreeEntry | None = None  # the last one, unless it was known
         with self._writing(may_join=True):
             for header in headers:
-                # The tree has the parent of all that it has: what builds on a new header is new.
-                upon = parent if parent is not None and header.previous == parent.id else None
+                # The tree has the parents of all that it has: what builds on a new header is new.
+                # But it knows excluded ones by their ids, even if their headers were forgotten.
+                is_upon_new = new is not None and header.previous == new.id
+                parent = new if is_upon_new and not self.tree.excluded else None
                 try:
-                    entry = None if upon is not None else self._chainstate.known(header)
-                    parent = None
+                    entry = None if parent is not None else self._chainstate.known(header)
+                    new = None
                     if entry is None:
                         check_header_work(header, self.params)
-                        entry = parent = self._chainstate.add_header(header, now, upon)
+                        entry = new = self._chainstate.add_header(header, now, parent)
                         added += 1
                 except InvalidError as refused:
                     error = refused

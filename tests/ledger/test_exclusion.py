@@ -6,11 +6,13 @@ from contextlib import closing
 import pytest
 
 from chain.consensus.errors import InvalidError, Reason
+from chain.ledger import tree as tree_module
 from chain.ledger.db import exclusion
 from chain.ledger.db.exclusion import ExclusionError
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.primitives.numbers import id_text
+from tests.builders import assemble, coinbase, commit
 from tests.ledger.chains import (
     NOW,
     QUICK,
@@ -30,6 +32,27 @@ from tests.ledger.chains import (
 def ledger():
     with closing(quick_ledger(threads=2)) as opened:
         yield opened
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_what_was_excluded_and_forgotten_is_not_added_again(monkeypatch, ledger, size):
+    monkeypatch.setattr(tree_module, "INVALID_MAX", 5)
+    chain = quick_chain(0)
+    wrong = assemble(chain.tip, commit([coinbase(1, 1 << 40)]), params=QUICK)  # pays too much
+    chain.append(wrong)
+    upon = chain.grow(6)
+    headers = [block.header for block in chain.blocks]
+    assert ledger.add_headers(headers, NOW).added == 7
+    ledger.invalidate(entry_of(ledger, upon[2]))
+    with pytest.raises(InvalidError):
+        ledger.add_block(wrong, NOW)
+    assert ledger.tree.get(wrong.id) is None  # forgotten, and all upon it
+    groups = [headers[start : start + size] for start in range(0, 7, size)]
+    results = [ledger.add_headers(group, NOW) for group in groups]
+    assert sum(result.accepted for result in results) == 3
+    refused = next(result.error for result in results if result.error is not None)
+    assert refused.reason is Reason.KNOWN_INVALID
+    assert ledger.tree.best_header.height == 3
 
 
 @pytest.fixture

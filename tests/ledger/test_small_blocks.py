@@ -125,6 +125,23 @@ def test_only_small_blocks_are_unverified_by_the_dozen(
     assert most == min(blocks_max, SMALL // 2 - 1)
 
 
+def test_no_thread_sees_a_stored_block_without_its_header():
+    blocks = [decode_block(block.raw) for block in quick_chain(8).blocks]
+    seen, runs = [], []
+    with closing(Ledger("sqlite://", QUICK, verify_threads=2)) as ledger:
+        tree, add, store_run = ledger.tree, ledger.tree.add, ledger.tree.store_run
+
+        def adding(entry):
+            seen.extend(b.id for b in blocks if tree.is_stored(b.id) and tree.get(b.id) is None)
+            add(entry)
+
+        tree.add = adding
+        tree.store_run = lambda entries: (runs.append(entries), store_run(entries))
+        assert all(verdict.error is None for verdict in ledger.add_blocks(blocks, NOW))
+    assert runs
+    assert not seen
+
+
 @pytest.mark.parametrize("stop", range(1, 9))
 def test_what_was_read_is_added_though_the_caller_stops(monkeypatch, chain, stop):
     monkeypatch.setattr(pipeline_module, "UNVERIFIED_BLOCKS_MAX", 4)  # runs of two

@@ -170,7 +170,9 @@ def test_new_writes_a_file_that_nodes_take_says_its_defaults_and_overwrites_noth
     found = json.loads(capfd.readouterr().out)
     assert found["subsidy_grains"] == 150_000_000
     assert found["seeds"] == ["a.example", f"192.0.2.1:{ports.p2p}"]
-    file.write_text(before.decode().replace("village 2", "Village 2"))  # the genesis message
+    other = before.decode().replace('genesis_message = "village ', 'genesis_message = "Village ')
+    assert other != before.decode()
+    file.write_text(other)
     assert run("show", "village.toml") == 2
     assert "`groat network nonce village.toml` finds one" in capfd.readouterr().err
     assert run("nonce", "village.toml") == 0

@@ -238,7 +238,10 @@ class BlockDownload(Part):
         self._schedule()
 
     def _schedule(self) -> None:
-        """Do as `schedule` after an arrival, by which no block becomes missing."""
+        """Do as `schedule` after an arrival, by which no block becomes missing.
+
+        Unless it makes the queue overflow: what is dropped then is missed at the next `schedule`.
+        """
         self._choose_goal()
         self._refill_plan()
         if self._is_next_block_coming() or self._waits_for_headers():
