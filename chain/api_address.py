@@ -64,7 +64,7 @@ def running_api_address(folder: Path) -> Endpoint | None:
 
 
 def _lock_to_write(descriptor: int) -> bool:
-    """Lock the file for a node; a client that looks at it holds it for a moment."""
+    """Lock the file for a node; a client that looks at it holds it briefly."""
     for _ in range(_ATTEMPTS_MAX):
         if _lock(descriptor, fcntl.LOCK_EX):
             return True

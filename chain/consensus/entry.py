@@ -1,6 +1,5 @@
 """An entry of the block tree: a header, its height, and sums over its chain (CBlockIndex)."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 from chain.primitives.block import Header
@@ -47,7 +46,6 @@ class BlockTreeEntry:
         "_buried_in",  # set before what it replaces is given up: other threads read entries
         "_chain_work",
         "_header",
-        "_median_time_past",
         "_parent",
         "_recent_times",  # of the last MEDIAN_SPAN headers, the newest first
         "_skip",
@@ -71,7 +69,6 @@ class BlockTreeEntry:
             self._anchor_time = parent.anchor_time if parent.height else header.time
         below = () if parent is None else parent.recent_times[: MEDIAN_SPAN - 1]
         self._recent_times: tuple[int, ...] | None = (header.time, *below)
-        self._median_time_past: int | None = _median(self._recent_times)
 
     @classmethod
     def buried(
@@ -84,7 +81,7 @@ class BlockTreeEntry:
         entry._buried_in = chain
         entry._header = entry._parent = entry._skip = None
         entry._chain_work = chain_work
-        entry._anchor_time = entry._median_time_past = entry._recent_times = None
+        entry._anchor_time = entry._recent_times = None
         return entry
 
     def bury(self, chain: HeaderChain) -> None:
@@ -130,8 +127,8 @@ class BlockTreeEntry:
     @property
     def median_time_past(self) -> int:
         """The median time of the last 11 headers, this one included (BIP113)."""
-        known = self._median_time_past
-        return _median(self.recent_times) if known is None else known
+        times = sorted(self.recent_times)
+        return times[len(times) // 2]
 
     @property
     def recent_times(self) -> tuple[int, ...]:
@@ -208,10 +205,6 @@ def fork_point(one: BlockTreeEntry, other: BlockTreeEntry) -> BlockTreeEntry:
             assert other.parent is not None, "two branches share genesis"
             one, other = one.parent, other.parent
     return one
-
-
-def _median(times: Sequence[int]) -> int:
-    return sorted(times)[len(times) // 2]
 
 
 def _skip_height(height: int) -> int:

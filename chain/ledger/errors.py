@@ -65,7 +65,7 @@ class StandbyError(LedgerError):
 
 
 class UnavailableError(LedgerError):
-    """The database cannot be read at the moment; a retry may succeed."""
+    """The database cannot be read now; a retry may succeed."""
 
 
 class SnapshotExpiredError(LedgerError):

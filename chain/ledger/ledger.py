@@ -27,7 +27,6 @@ from chain.ledger.db.engine import (
 )
 from chain.ledger.db.exclusion import check_exclusion
 from chain.ledger.db.failures import open_failure
-from chain.ledger.db.index.row_sums import compile_sums
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
@@ -41,9 +40,7 @@ from chain.ledger.timing import BlockTiming
 from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block, Header
-from chain.primitives.compiled_block import compile_reader
 from chain.primitives.numbers import Hash32, OutPoint
-from chain.primitives.signature_batch import compile_loop
 
 T = TypeVar("T")
 
@@ -247,13 +244,6 @@ class Ledger:
         A power cut may lose them.
         """
         self._pipeline.note(values)
-
-    @staticmethod
-    def compile_code() -> None:
-        """Compile now what the first blocks would compile, which takes some 100 ms."""
-        compile_reader()
-        compile_loop()
-        compile_sums()
 
     def close(self) -> None:
         """Close the database; everything that add_block returned is committed."""

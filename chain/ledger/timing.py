@@ -86,22 +86,6 @@ class BlockTimer:
             return
         for timing in reported:
             timing.write_s += write_s / count
-        for timing in _in_chain(reported, tip):
-            for listener in self.listeners:
-                listener(timing)
-
-
-def _in_chain(timings: Sequence[BlockTiming], tip: BlockTreeEntry) -> list[BlockTiming]:
-    """Return the timings of blocks in the chain of `tip`, in their order.
-
-    Most blocks are the parent of the next one, so each ancestor is found from the one above.
-    """
-    found, above = [], tip
-    for timing in reversed(timings):
-        entry = timing.entry
-        if entry is None or entry.height > tip.height:
-            continue
-        above = (above if entry.height <= above.height else tip).ancestor(entry.height)
-        if above == entry:
-            found.append(timing)
-    return found[::-1]
+            if timing.entry is not None and timing.entry.is_ancestor_of(tip):
+                for listener in self.listeners:
+                    listener(timing)

@@ -77,7 +77,7 @@ class HeaderTree(HeaderStore):
         return done
 
     def can_store_run(self, entries: Iterable[BlockTreeEntry]) -> bool:
-        """Return whether `store_run` may follow, for blocks above the border."""
+        """Return whether none of these blocks, all above the border, is stored or awaited."""
         ids = [entry.id for entry in entries]
         return self._stored.isdisjoint(ids) and self._incomplete.keys().isdisjoint(ids)
 

@@ -124,11 +124,6 @@ def read_body(data: bytes, at: int, count: int) -> BlockBody | None:
     return None if reader is None else reader.read(data, at, count)
 
 
-def compile_reader() -> None:
-    """Compile now what `read_body` would compile on its first call."""
-    _reader_or_none()
-
-
 def read_body_in_python(data: bytes, at: int, count: int) -> BlockBody:
     """Return the same without compiled code, for any bytes. Raises DecodeError."""
     transactions = []

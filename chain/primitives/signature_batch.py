@@ -156,11 +156,6 @@ def batch(records: Sequence[Record]) -> Batch:
     return partial(compiled.first_refused, pack(records))
 
 
-def compile_loop() -> None:
-    """Compile now what `batch` would compile on its first call."""
-    _compiled_or_none()
-
-
 def first_refused_singly(records: Sequence[Record]) -> int | None:
     """Return the index of the first record that does not verify, or None, one call for each."""
     for index, record in enumerate(records):

@@ -57,7 +57,7 @@ class Mining:
         self._changed = asyncio.Event()  # the tip has changed
         self._new_transactions = False
         self._rate = HashRate()
-        self._waits_for = ""  # why it does not mine at the moment
+        self._waits_for = ""  # why it does not mine now
         self._unreported = 0  # blocks mined since the last log line
         self._last_mined = ""
         self._report_next = 0.0

@@ -207,7 +207,6 @@ async def _core(frame: _Frame) -> AsyncIterator[NodeCore]:
         return NodeCore(ledger, node, reader, readiness, clock, lines)
 
     core = await thread.call(open_core)
-    thread.submit(core.ledger.compile_code)  # while the rest of the node starts
     if core.ledger.check is not None:
         core.ledger.check.result.add_done_callback(frame.stop.on_checked)
     if core.ledger.watch is not None:

@@ -37,7 +37,7 @@ from make_chain import small_chain
 from tests.end_to_end.processes import CLEAN, NodeProcess
 
 _SYNC_S_MAX: Final = 600
-_LOOK_EVERY_S: Final = 0.05  # each look costs the node less than a millisecond
+_POLL_EVERY_S: Final = 0.05  # each poll costs the node less than a millisecond
 _THIS_CHECKOUT: Final = Path(__file__).resolve().parents[2]
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 _US_PER_S: Final = 1_000_000
@@ -177,12 +177,12 @@ def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> dict[s
     """Return the seconds until `node` has the headers and the chain, and its longest pause."""
     started = last_new_tip = time.monotonic()
     last, pause_s, headers_s = 0, 0.0, 0.0
-    looks = _Looks(node)
+    poller = _HeightPoller(node)
     while last < height:
-        at, now = looks.height(), time.monotonic()
+        at, now = poller.height(), time.monotonic()
         if now - started > _SYNC_S_MAX:
             sys.exit(f"only {last} of {height} blocks after {_SYNC_S_MAX} s")
-        if not headers_s and looks.headers() >= height:
+        if not headers_s and poller.headers() >= height:
             headers_s = now - started
         if at > last:
             pause_s = max(pause_s, now - last_new_tip)
@@ -191,7 +191,7 @@ def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> dict[s
             assert staller.process is not None, "it runs"
             staller.process.send_signal(signal.SIGSTOP)
             staller = None
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_EVERY_S)
     return {
         "headers_seconds": headers_s,
         "sync_seconds": time.monotonic() - started,
@@ -199,7 +199,7 @@ def _sync(node: NodeProcess, height: int, staller: NodeProcess | None) -> dict[s
     }
 
 
-class _Looks:
+class _HeightPoller:
     """Asks a node for its heights over one connection."""
 
     def __init__(self, node: NodeProcess) -> None:
@@ -225,7 +225,7 @@ def _stop(node: NodeProcess, height: int) -> dict[str, float]:
     while (at := node.height) < height:
         if time.monotonic() - started > _SYNC_S_MAX:
             sys.exit(f"only {at} of {height} blocks after {_SYNC_S_MAX} s")
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_EVERY_S)
     stopped = time.monotonic()
     node.stop()
     return {"stopped_at_height": at, "stop_seconds": time.monotonic() - stopped}

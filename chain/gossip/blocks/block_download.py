@@ -86,7 +86,7 @@ class BlockDownload(Part):
         self._requested_from: dict[Hash32, int] = {}  # how many links each block was requested from
         self._goal: BlockTreeEntry | None = None
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
-        self._coming = 0  # so many of them, from the lowest on, are here or in flight
+        self._scan_start = 0  # in the plan: what is before it has arrived or is in flight
         self._stall_s = STALL_S_MIN
         self._is_watching = False
         self._is_retry_due = False  # after a wait for headers
@@ -139,15 +139,16 @@ class BlockDownload(Part):
         """
         fetch = self._fetches[link.id]
         blocks: list[BlockMessage] = []
+        requested_us = 0  # when the first of them was
         for message in messages:
             if not isinstance(message, BlockMessage) or message.block_id not in fetch.flights:
                 break
             if not blocks:
-                self._start_arrival(fetch, message)
+                requested_us = fetch.flights[message.block_id]
             self._end_flight(fetch, message.block_id)
             blocks.append(message)
         if blocks:
-            self._time(fetch, sum(len(block.raw) for block in blocks))
+            self._time(fetch, requested_us, sum(len(block.raw) for block in blocks))
             fetch.failures = 0
             fetch.open_until_us = self._deadline_us(len(fetch.flights))
             for block in blocks:
@@ -234,13 +235,14 @@ class BlockDownload(Part):
 
     def schedule(self) -> None:
         """Request missing blocks from links that have them and have room."""
-        self._coming = 0
+        self._scan_start = 0
         self._schedule()
 
     def _schedule(self) -> None:
-        """Do as `schedule` after an arrival, by which no block becomes missing.
+        """Do as `schedule`, but scan the plan only from where the last scan ended.
 
-        Unless it makes the queue overflow: what is dropped then is missed at the next `schedule`.
+        After an arrival that is enough: it makes no block missing, except one that the full queue
+        drops, for which there is no room yet.
         """
         self._choose_goal()
         self._refill_plan()
@@ -300,7 +302,7 @@ class BlockDownload(Part):
                     best, work = known, known.chain_work
         if best != self._goal:
             if best is None or self._goal is None or not self._goal.is_ancestor_of(best):
-                self._plan, self._coming = [], 0
+                self._plan, self._scan_start = [], 0
             self._goal = best
 
     def _refill_plan(self) -> None:
@@ -313,7 +315,7 @@ class BlockDownload(Part):
             done += 1
         last = self._plan[-1] if self._plan else None
         del self._plan[:done]
-        self._coming = max(self._coming - done, 0)
+        self._scan_start = max(self._scan_start - done, 0)
         if len(self._plan) > WINDOW_BLOCKS - REQUEST_BLOCKS_MAX or last == goal:
             return
         at = last or fork_point(chain.tip, goal)
@@ -375,7 +377,7 @@ class BlockDownload(Part):
         with the size of the largest recent block, because headers do not contain sizes.
         """
         block_queue = self._block_queue
-        if not count or self._coming == len(self._plan):
+        if not count or self._scan_start == len(self._plan):
             return []
         in_flight = sum(len(fetch.flights) for fetch in self._fetches.values())
         room = (WINDOW_BYTES_MAX - block_queue.size) // block_queue.expected_block_bytes - in_flight
@@ -383,13 +385,12 @@ class BlockDownload(Part):
         if room <= 0 and self._plan[0].id not in self._requested_from:
             room = 1
         at_most = min(count, max(room, 0))
-        requested, looked_at = self._requested_from, islice(self._plan, self._coming, None)
-        missing = block_queue.missing(e for e in looked_at if e.id not in requested)
+        scanned, requested = islice(self._plan, self._scan_start, None), self._requested_from
+        missing = block_queue.missing(e for e in scanned if e.id not in requested)
         wanted = list(islice(missing, at_most))
-        if at_most:  # all before the first of them are coming
-            end = self._plan[-1].height + 1
-            first = wanted[0].height if wanted else end
-            self._coming = bisect_left(self._plan, first, key=attrgetter("height"))
+        if at_most:
+            first = wanted[0].height if wanted else self._plan[-1].height + 1
+            self._scan_start = bisect_left(self._plan, first, key=attrgetter("height"))
         return wanted
 
     def _is_next_block_coming(self) -> bool:
@@ -430,20 +431,16 @@ class BlockDownload(Part):
             fetch.flights[block_id] = self._context.now.mono_us
         self._schedule_watch()
 
-    def _start_arrival(self, fetch: _Fetch, block: BlockMessage) -> None:
-        """Begin to measure an arrival with its first block, unless it goes on."""
+    def _time(self, fetch: _Fetch, requested_us: int, size: int) -> None:
+        """Update a peer's measured speed from the gaps between arrivals of one block or several."""
         now_us = self._context.now.mono_us
-        if fetch.arrival is None or now_us != fetch.last_block_us:
-            since_us = max(fetch.flights[block.block_id], fetch.last_block_us)
-            fetch.arrival = _Arrival(since_us, fetch.bytes_per_s)
-            fetch.last_block_us = now_us
-
-    def _time(self, fetch: _Fetch, size: int) -> None:
-        """Update a peer's measured speed with the bytes of blocks that arrived now."""
         arrival = fetch.arrival
-        assert arrival is not None, "it was started with the first of them"
+        if arrival is None or now_us != fetch.last_block_us:
+            since_us = max(requested_us, fetch.last_block_us)
+            arrival = fetch.arrival = _Arrival(since_us, fetch.bytes_per_s)
+            fetch.last_block_us = now_us
         arrival.size += size
-        speed = arrival.size * SECOND_US / max(fetch.last_block_us - arrival.since_us, 1)
+        speed = arrival.size * SECOND_US / max(now_us - arrival.since_us, 1)
         before = arrival.speed_before
         fetch.bytes_per_s = before + (speed - before) * _SPEED_WEIGHT
 
@@ -476,7 +473,7 @@ class BlockDownload(Part):
     def _watch(self) -> None:
         """Check for late blocks, while any are in flight."""
         self._is_watching = False
-        self._coming = 0
+        self._scan_start = 0
         context = self._context
         for link in list(context.links.values()):
             fetch = self._fetches[link.id]

@@ -94,7 +94,7 @@ class MiningInfo:
     hashes_per_second: float = 0.0
     threads: int = 0
     kernel: str = ""
-    waits_for: str = ""  # why it does not mine at the moment
+    waits_for: str = ""  # why it does not mine now
 
 
 class MinerPort(Protocol):

@@ -83,3 +83,17 @@ def test_every_block_is_fetched_in_the_end(monkeypatch, seed):
         download.step()
         steps += 1
         assert steps < STEPS_MAX, "the download stalled"
+
+
+def test_requested_blocks_are_taken_whatever_comes_between_them():
+    rig = Rig()
+    link = rig.accept()
+    blocks = chain().grow(6)
+    rig.say_headers(link, blocks[:5])
+    first, *others, last = blocks
+    sent = [first, first, last, *others, first]
+    rig.say(link, *(BlockMessage(block.raw) for block in sent))
+    assert rig.ledger.tip.id == last.id
+    assert rig.is_open(link)
+    [peer] = rig.gossip.peers()
+    assert peer.in_flight == ()

@@ -499,19 +499,6 @@ def test_a_request_that_stopped_early_is_continued():
     assert requested_ids(actions, link) == [block.id for block in blocks[2:]]
 
 
-def test_requested_blocks_are_taken_whatever_comes_between_them():
-    rig = Rig()
-    link = rig.accept()
-    blocks = chain().grow(6)
-    rig.say_headers(link, blocks[:5])
-    first, *others = blocks
-    send_blocks(rig, link, first, first, blocks[5], *others, first)
-    assert rig.ledger.tip.id == blocks[5].id
-    assert rig.is_open(link)
-    [peer] = rig.gossip.peers()
-    assert peer.in_flight == ()
-
-
 def test_a_request_that_brings_nothing_is_not_repeated_at_once_for_ever():
     rig = Rig()
     link = rig.dial()

@@ -350,11 +350,6 @@ def _history_columns(flat: Sequence[Any]) -> Sequence["bytes | array[int]"] | No
     return joined, *numbers
 
 
-def compile_sums() -> None:
-    """Compile now what the first sums of many rows would compile."""
-    _compiled_or_none()
-
-
 def _code_for(rows: int) -> CompiledSums | None:
     return _compiled_or_none() if rows >= _ROWS_MIN else None
 

@@ -186,7 +186,7 @@ def hang_up(connection: Connection) -> None:
 
     if connection.invalidated:
         return
-    with suppress(SQLAlchemyError, psycopg.Error, OSError):  # it has ended at this moment
+    with suppress(SQLAlchemyError, psycopg.Error, OSError):  # it has just ended
         number = _driver(connection).pgconn.socket
         with socket(fileno=os.dup(number)) as shared:
             shared.shutdown(SHUT_RDWR)
