@@ -27,6 +27,9 @@ class ChainView(Protocol):
     def has_block(self, block_id: Hash32, /) -> bool:
         """Return whether the block itself is stored."""
 
+    def has_data(self, entry: BlockTreeEntry, /) -> bool:
+        """Return the same of an entry, for which nothing is looked up (Core: BLOCK_HAVE_DATA)."""
+
 
 class PoolItem(Protocol):
     """A transaction in the mempool."""

@@ -141,6 +141,18 @@ class HeaderStore:
             if columns is self.columns:  # as in `get`
                 return False
 
+    def has_data(self, entry: BlockTreeEntry) -> bool:
+        """Return whether the ledger has an entry's body, as `is_stored`, but without a search."""
+        while True:
+            columns, height = self.columns, entry.height
+            if entry.id in self._stored:
+                return True
+            is_below = height < min(self.connected, len(columns))
+            if is_below and columns.id_at(height) == entry.id:
+                return True
+            if columns is self.columns:  # as in `get`
+                return False
+
     def bury(self, tip: BlockTreeEntry) -> int:
         """Move ancestors far below `tip` into the columns, and headers of other branches out.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
@@ -27,6 +27,7 @@ from chain.ledger.db.engine import (
 )
 from chain.ledger.db.exclusion import check_exclusion
 from chain.ledger.db.failures import open_failure
+from chain.ledger.db.index.row_sums import compile_sums
 from chain.ledger.db.loading import LoadedState, load
 from chain.ledger.db.lock import FileLock
 from chain.ledger.db.node_state import Version, begin_epoch
@@ -40,7 +41,11 @@ from chain.ledger.timing import BlockTiming
 from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
 from chain.primitives.block import Block, Header
+from chain.primitives.compiled_block import compile_reader
 from chain.primitives.numbers import Hash32, OutPoint
+from chain.primitives.signature_batch import compile_loop
+
+_SYNC_HEADERS_MIN: Final = 1_000  # so many new ones come together only in a sync
 
 T = TypeVar("T")
 
@@ -71,6 +76,7 @@ class Ledger:
         """
         self.params = params
         self.verifier = Verifier(verify_threads)
+        self._has_compiled = False
         with ExitStack() as stack:  # closes what was opened if a later step fails
             stack.callback(self.verifier.close)
             file = _file_of(database, take_over=take_over)
@@ -156,6 +162,9 @@ class Ledger:
                     break
                 last = entry
                 accepted += 1
+        if added >= _SYNC_HEADERS_MIN and not self._has_compiled:
+            self._has_compiled = True
+            self.verifier.run_beside(_compile)
         return HeadersAdded(last, accepted, added, error)
 
     def add_block(self, block: Block, now: int) -> BlockAdded:
@@ -272,6 +281,13 @@ def _load(connection: Connection, params: Params, held_blocks: int) -> tuple[Loa
         loaded, version = load(connection, params, held_blocks), begin_epoch(connection)
         guard_epoch(connection, version.epoch)
     return loaded, version
+
+
+def _compile() -> None:
+    """Compile what the first blocks would wait for, some 75 ms."""
+    compile_reader()
+    compile_loop()
+    compile_sums()
 
 
 def _begin_check(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Final
@@ -151,6 +151,11 @@ class Verifier:
         """Start what was gathered: only then may another thread wait for it."""
         if not self._gathered.is_started:
             self._gathered.start(self._pool)
+
+    def run_beside(self, work: Callable[[], None]) -> None:
+        """Do other work on one of the threads, if there are any."""
+        if self._pool is not None:
+            self._pool.submit(work)
 
     def close(self) -> None:
         """Stop the threads."""

@@ -135,10 +135,11 @@ class LedgerRequestHandler:
 class NodeChain:
     """The gossip core's ChainView of a node; usable on any thread."""
 
-    def __init__(self, node: Node, tree: HeaderTree, has_block: Callable[[Hash32], bool]) -> None:
+    def __init__(self, node: Node, tree: HeaderTree) -> None:
         self._node = node
         self._tree = tree
-        self.has_block = has_block
+        self.has_block = tree.is_stored
+        self.has_data = tree.has_data
 
     @property
     def tip(self) -> BlockTreeEntry:

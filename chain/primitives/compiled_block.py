@@ -243,6 +243,11 @@ def _test_bodies() -> list[tuple[int, bytes]]:
     ]
 
 
+def compile_reader() -> None:
+    """Compile now what `read_body` would compile on its first call."""
+    _reader_or_none()
+
+
 @lru_cache(maxsize=1)
 def _reader_or_none() -> CompiledReader | None:
     try:

@@ -224,6 +224,11 @@ class CompiledLoop:
         return None if index == count else index
 
 
+def compile_loop() -> None:
+    """Compile now what `batch` would compile on its first call."""
+    _compiled_or_none()
+
+
 @lru_cache(maxsize=1)
 def _compiled_or_none() -> CompiledLoop | None:
     try:

@@ -239,7 +239,7 @@ async def _peers(frame: _Frame, core: NodeCore) -> AsyncIterator[PeerService]:
         discovery=settings.discovery,
         guard=replace(limits, connections_max=frame.descriptors.peer_connections_max),
     )
-    chain = NodeChain(core.node, core.ledger.tree, core.ledger.tree.is_stored)
+    chain = NodeChain(core.node, core.ledger.tree)
     answers = LedgerRequestHandler(core.node, frame.stop.requested.is_set)
     pool = NodePool(core.node)
     node = PeerNode(chain, pool, with_lines(answers.handle_next), call, core.clock)

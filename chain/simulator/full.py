@@ -28,7 +28,7 @@ class FullNode:
     def _start(self) -> None:
         self._node = Node(self._ledger, Policy())
         self._requests = LedgerRequestHandler(self._node)
-        self.chain = NodeChain(self._node, self._ledger.tree, self._ledger.tree.is_stored)
+        self.chain = NodeChain(self._node, self._ledger.tree)
         self.pool = NodePool(self._node)
 
     @property

@@ -52,6 +52,10 @@ class LightChain:
         entry = self._headers.get(block_id)
         return entry is not None and block_id in self._unlinked.get(entry.header.previous, ())
 
+    def has_data(self, entry: BlockTreeEntry, /) -> bool:
+        """Return whether an entry's block is stored."""
+        return self.has_block(entry.id)
+
     def block(self, block_id: Hash32) -> Block | None:
         """Return a stored block."""
         return self._blocks.get(block_id)

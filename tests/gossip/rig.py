@@ -96,6 +96,10 @@ class Rig:
         self.actions += done
         return done
 
+    def answer_next(self) -> list[Action]:
+        """Answer the oldest ledger request, with `answers` false; return the actions."""
+        return self.handle(self.ledger.handle(self.requests.pop(0), self.now.unix_s))
+
     def wait(self, seconds: float) -> list[Action]:
         """Let time pass, with a Tick at each deadline of the core."""
         end_us = self.mono_us + int(seconds * SECOND_US)

@@ -187,6 +187,9 @@ class Pair:
             same_entry(other.get(block_id), plain.get(block_id))
             assert other.is_invalid(block_id) == plain.is_invalid(block_id)
             assert other.is_stored(block_id) == plain.is_stored(block_id)
+            for tree in (other, plain):
+                entry = tree.get(block_id)
+                assert entry is None or tree.has_data(entry) == tree.is_stored(block_id)
         for entry in [*self.old, *(other.get(source.choice(self.known)) for _ in range(20))]:
             same_ancestry(entry, plain.get(entry.id), source)
             right = plain.get(source.choice(self.known))
@@ -511,6 +514,7 @@ def test_other_threads_find_every_header_while_some_are_buried_and_held_again():
                 or entry.parent.id != right[block_id]
                 or tip.ancestor(entry.height).id != block_id
                 or not world.tree.is_stored(block_id)
+                or not world.tree.has_data(entry)
             ):
                 problems.append(block_id)
 

@@ -171,7 +171,7 @@ def test_blocks_and_headers_are_read(bench):
 
 
 def test_the_views_that_gossip_reads_show_what_is_published(bench):
-    chain = NodeChain(bench.node, bench.ledger.tree, bench.ledger.tree.is_stored)
+    chain = NodeChain(bench.node, bench.ledger.tree)
     pool = NodePool(bench.node)
     assert chain.tip == bench.node.view.tip
     assert chain.best_header == bench.node.view.best_header

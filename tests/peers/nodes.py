@@ -82,7 +82,7 @@ async def running(
     url = f"sqlite:///{folder / 'ledger.sqlite'}"
     ledger = await thread.call(lambda: Ledger(url, params, verify_threads=1))
     core = await thread.call(lambda: Node(ledger, Policy()))
-    chain = NodeChain(core, ledger.tree, ledger.tree.is_stored)
+    chain = NodeChain(core, ledger.tree)
     clock = Clock()
     service = PeerService(
         PeerSettings(

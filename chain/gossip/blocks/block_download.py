@@ -311,7 +311,7 @@ class BlockDownload(Part):
         if goal is None:
             return
         done = 0
-        while done < len(self._plan) and chain.has_block(self._plan[done].id):
+        while done < len(self._plan) and chain.has_data(self._plan[done]):
             done += 1
         last = self._plan[-1] if self._plan else None
         del self._plan[:done]
@@ -322,7 +322,7 @@ class BlockDownload(Part):
         missing: list[BlockTreeEntry] = []
         while at != goal and not missing:  # the last block may have arrived before an earlier one
             path = _path(at, goal, WINDOW_BLOCKS - len(self._plan))
-            missing = list(dropwhile(lambda entry: chain.has_block(entry.id), path))
+            missing = list(dropwhile(chain.has_data, path))
             at = path[-1]
         self._plan += missing
 

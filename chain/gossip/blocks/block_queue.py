@@ -112,11 +112,11 @@ class BlockQueue(Part):
     def missing(self, entries: Iterable[BlockTreeEntry]) -> Iterator[BlockTreeEntry]:
         """Yield those of which `has` is false; thousands are asked about at a time."""
         queued, validating, reserved = self._queued, self._validating_ids, self._reserved
-        has_block = self._context.chain.has_block
+        has_data = self._context.chain.has_data
         for entry in entries:
             block_id = entry.id
             is_coming = block_id in queued or block_id in validating or block_id in reserved
-            if not is_coming and not has_block(block_id):
+            if not is_coming and not has_data(entry):
                 yield entry
 
     def can_validate_children(self, parent_id: Hash32) -> bool:

@@ -41,6 +41,16 @@ OnProgress = Callable[[Link], None]
 
 
 @dataclass(slots=True)
+class _Batch:
+    """Headers in validation."""
+
+    previous: Final[Hash32]  # of the first
+    last: Final[Hash32]
+    is_full: Final[bool]
+    is_next_due: bool  # whether what follows them is to be requested
+
+
+@dataclass(slots=True)
 class _Sync:
     """The state of header synchronisation with one link."""
 
@@ -48,7 +58,7 @@ class _Sync:
     announced: dict[Hash32, None] = field(default_factory=dict)  # announced since, unconnecting
     unconnecting: int = 0
     failures: int = 0
-    validating: dict[Token, bool] = field(default_factory=dict)  # whether each batch was full
+    validating: dict[Token, _Batch] = field(default_factory=dict)  # in order
     low_work: list[Header] = field(default_factory=list)
 
 
@@ -151,6 +161,7 @@ class HeaderSync(Part):
         headers = message.headers
         if not headers:
             sync.requested = None
+            self._note_batch(is_full=False)
             self._finished(link)
             return
         why = self._fault(headers)
@@ -160,13 +171,19 @@ class HeaderSync(Part):
         if sync.low_work and headers[0].previous == sync.low_work[-1].id:
             headers = (*sync.low_work, *headers)
         sync.low_work = []
-        parent = self._context.chain.get(headers[0].previous)
-        if parent is None:
+        is_full = len(message.headers) == HEADERS_MAX
+        before = next(reversed(sync.validating.values()), None)
+        is_next = before is not None and headers[0].previous == before.last
+        parent = None if is_next else self._context.chain.get(headers[0].previous)
+        if not is_next and parent is None:
             self._unconnecting(link, sync, headers)
             return
         sync.failures = 0
         sync.requested = None
-        self._connecting(link, parent, headers, is_full=len(message.headers) == HEADERS_MAX)
+        if parent is None:
+            self._validate(link, tuple(headers), is_full=is_full)
+        else:
+            self._connecting(link, parent, headers, is_full=is_full)
 
     def verdict(self, verdict: HeadersVerdict) -> None:
         """Handle the ledger's verdict on a batch."""
@@ -174,18 +191,39 @@ class HeaderSync(Part):
         if link is None:
             return
         sync = self._syncs[link.id]
-        is_full = sync.validating.pop(verdict.token)
+        batch = sync.validating.pop(verdict.token)
         last = None if verdict.last is None else self._context.chain.get(verdict.last)
         if last is not None:
             link.update_best_known(last)
         if verdict.error is not None:
+            self._forget_following(sync, batch)
             self._refused(link, verdict.error)
-        elif is_full and last is not None:
-            self.request(link, last.locator())
-        else:
-            self._finished(link)
+        elif not self._request_next(link, sync, batch):
+            is_over = not sync.requested and not sync.validating
+            if is_over or not batch.is_full:
+                self._finished(link)
         if last is not None:
             self._report_progress(link)
+
+    def _request_next(self, link: Link, sync: _Sync, batch: _Batch) -> bool:
+        """Request what follows the newest headers in validation, or `batch`, if that is due.
+
+        So the next headers are on their way while the ledger is busy with these.
+        """
+        newest = next(reversed(sync.validating.values()), batch)
+        if not newest.is_next_due or sync.requested or len(sync.validating) >= VALIDATING_MAX:
+            return False
+        newest.is_next_due = False
+        self.request(link, (newest.last, *self._context.chain.best_header.locator()))
+        return True
+
+    def _forget_following(self, sync: _Sync, refused: _Batch) -> None:
+        """Ignore the verdicts on headers that follow refused ones: they are missing a parent."""
+        last = refused.last
+        for token, batch in list(sync.validating.items()):
+            if batch.previous == last:
+                del sync.validating[token], self._validating[token]
+                last = batch.last
 
     def _report_progress(self, link: Link) -> None:
         for callback in self.on_progress:
@@ -272,9 +310,11 @@ class HeaderSync(Part):
         sync.unconnecting = 0  # the peer made progress
         self._note_batch(is_full=is_full)
         token = self._context.token()
-        sync.validating[token] = is_full
+        batch = _Batch(fresh[0].previous, fresh[-1].id, is_full, is_next_due=is_full)
+        sync.validating[token] = batch
         self._validating[token] = link
         self._context.emit(ValidateHeaders(token, fresh))
+        self._request_next(link, sync, batch)
 
     def _refused(self, link: Link, error: InvalidError) -> None:
         if error.reason is Reason.TIME_TOO_NEW:

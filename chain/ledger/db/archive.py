@@ -12,6 +12,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.ledger.db.engine import (
     LOOKUP_KEYS_MAX,
     delete_keys,
+    insert_values,
     read_keys,
     read_rows,
     write_rows,
@@ -33,10 +34,7 @@ from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, id_text
 
-_INSERT_HEADER: Final = (
-    "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
+_INSERT_HEADER: Final = "INSERT INTO headers (number, id, raw, height, work, status, sequence)"
 _UPDATE_HEADER: Final = "UPDATE headers SET status = ?, sequence = ? WHERE id = ?"
 _DELETE_HEADERS: Final = "DELETE FROM headers WHERE id IN"
 _INSERT_BLOCK: Final = "INSERT INTO blocks (id, raw, checksum) VALUES (?, ?, ?)"
@@ -186,7 +184,7 @@ class ArchiveRows:
             )
             for number, entry, (status, sequence) in self.headers
         ]
-        write_rows(connection, _INSERT_HEADER, new)
+        insert_values(connection, _INSERT_HEADER, new)
         changed = [(int(status), sequence, key) for key, (status, sequence) in self.states.items()]
         if write_rows(connection, _UPDATE_HEADER, changed) != len(changed):
             raise DamagedError("known headers are missing in the table of headers")
@@ -194,7 +192,10 @@ class ArchiveRows:
             write_pages(connection, *self.pages)
 
     def write_bodies(self, connection: Connection) -> None:
-        """Write the blocks and their undo data, once their headers are written."""
+        """Write the blocks and their undo data, once their headers are written.
+
+        One by one: the driver copies all values of a statement, and blocks are large.
+        """
         blocks = [(key, raw, block_checksum(raw)) for key, raw in self.blocks.items()]
         write_rows(connection, _INSERT_BLOCK, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]

@@ -8,13 +8,13 @@ from sqlalchemy import Connection
 
 from chain.ledger.db.archive import ArchiveRows
 from chain.ledger.db.coins import CoinChanges, CoinSet
-from chain.ledger.db.engine import write_rows
+from chain.ledger.db.engine import insert_values
 from chain.ledger.db.index.index_writer import IndexRows
 from chain.ledger.db.meta import Meta, update_meta
 from chain.ledger.db.node_state import write_sequence
 from chain.primitives.numbers import Hash32
 
-_INSERT_CHAIN = "INSERT INTO chain (height, id, tx_count) VALUES (?, ?, ?)"
+_INSERT_CHAIN = "INSERT INTO chain (height, id, tx_count)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Batch:
         Raises DamagedError.
         """
         self.archive.write_headers(connection)
-        write_rows(connection, _INSERT_CHAIN, self.heights)
+        insert_values(connection, _INSERT_CHAIN, self.heights)
         self.rows.insert(connection)
         summed = self.coins.write(connection, self.summed)
         self.archive.write_bodies(connection)

@@ -26,6 +26,7 @@ BIGINT: Final = BigInteger().with_variant(Integer(), "sqlite")  # only INTEGER c
 WITHOUT_ROWID: Final = {"sqlite_with_rowid": False}  # rows are stored in the primary key's tree
 
 LOOKUP_KEYS_MAX: Final = 500  # keys in one IN list; SQLite takes 32,766 variables, older ones 999
+_VARIABLES_MIN: Final = 1_000  # of one INSERT of many rows: there are few statements to prepare
 _VARIABLES_MAX: Final = 10_000  # in one INSERT; SQLite takes 32,766, older versions 999
 STREAM_ROWS: Final = 4_096  # held in memory at once
 _BUSY_MS: Final = 5_000
@@ -136,37 +137,45 @@ def write_rows(connection: Connection, statement: str, rows: Iterable[Row]) -> i
     return connection.exec_driver_sql(statement, listed).rowcount
 
 
-def insert_values(
-    connection: Connection, into: str, columns: int, buckets: Iterable[list[Any]]
-) -> None:
-    """Insert rows, thousands per statement: `into` is `INSERT INTO table (columns)`.
+def insert_values(connection: Connection, into: str, buckets: Iterable[Sequence[Any]]) -> None:
+    """Insert rows, hundreds per statement or more: `into` is `INSERT INTO table (columns)`.
 
-    Each of `buckets` is a flat list of the values of whole rows. This is a third faster than
-    `write_rows`, and a running statement does not hold Python's lock. After an error, some of a
-    statement's rows may be in the transaction, which the caller has to roll back: to undo half a
-    statement, SQLite would first copy each page that it changes to a file (OR FAIL spares that).
+    Each of `buckets` has the values of one row, or of several, one behind the other. This is a
+    third faster than `write_rows`, and a running statement does not hold Python's lock. After an
+    error, some of a statement's rows may be in the transaction, which the caller has to roll back:
+    to undo half a statement, SQLite would first copy each page that it changes to a file (OR FAIL
+    spares that).
     """
-    if connection.dialect.name == "postgresql":
-        postgresql.insert_values(connection, into, columns, chain.from_iterable(buckets))
-        return
+    columns = into.count(",") + 1
     marks = f"({', '.join('?' * columns)})"
-    at_once = _VARIABLES_MAX // columns
-    step = at_once * columns
-    many = ""
+    statement = f"{into} VALUES {marks}"
+    if connection.dialect.name == "postgresql":
+        each = chain.from_iterable(buckets)
+        postgresql.insert_values(connection, statement, zip(*[each] * columns, strict=True))
+        return
     rest: list[Any] = []
     for values in buckets:
         rest += values
-        whole = len(rest) - len(rest) % step
-        if whole and not many:  # built only if needed: it has thousands of placeholders
-            failing = into.replace("INSERT", "INSERT OR FAIL", 1)
-            many = f"{failing} VALUES {', '.join([marks] * at_once)}"
-        for start in range(0, whole, step):
-            connection.exec_driver_sql(many, tuple(rest[start : start + step]))
-        del rest[:whole]
+        if len(rest) >= _VARIABLES_MAX:
+            _insert_whole(connection, into, marks, rest, _VARIABLES_MAX // columns)
+    _insert_whole(connection, into, marks, rest, _VARIABLES_MIN // columns)
     values_left = iter(rest)
-    write_rows(
-        connection, f"{into} VALUES {marks}", list(zip(*[values_left] * columns, strict=True))
-    )
+    write_rows(connection, statement, list(zip(*[values_left] * columns, strict=True)))
+
+
+def _insert_whole(
+    connection: Connection, into: str, marks: str, values: list[Any], rows: int
+) -> None:
+    """Insert `rows` rows per statement; `values` keeps those of fewer rows that are left."""
+    step = rows * marks.count("?")
+    whole = len(values) - len(values) % step
+    if not whole:
+        return
+    failing = into.replace("INSERT", "INSERT OR FAIL", 1)
+    statement = f"{failing} VALUES {', '.join([marks] * rows)}"
+    for start in range(0, whole, step):
+        connection.exec_driver_sql(statement, tuple(values[start : start + step]))
+    del values[:whole]
 
 
 def table_order(key: bytes) -> int:

@@ -7,6 +7,7 @@ import pytest
 from chain.consensus.work import meets_target
 from chain.gossip.actions import ValidateHeaders
 from chain.gossip.blocks.headersync import (
+    AHEAD_S,
     LOW_WORK_BLOCKS,
     LOW_WORK_HEADERS_MAX,
     RESPONSE_TIMEOUT_S,
@@ -14,7 +15,7 @@ from chain.gossip.blocks.headersync import (
     UNCONNECTING_MAX,
 )
 from chain.gossip.events import RequestFinished
-from chain.gossip.wire.messages import GetData, GetHeaders, Headers
+from chain.gossip.wire.messages import HEADERS_MAX, GetData, GetHeaders, Headers
 from chain.simulator.rules import SIMULATION, START_S
 from tests.gossip.rig import Rig, chain, closed, sent, sent_to
 
@@ -63,6 +64,64 @@ def test_a_full_batch_is_followed_by_the_next_question():
     assert question.locator[0] == builder.blocks[1999].id
     assert sent(rig.say_headers(link, builder.blocks[2000:]), GetHeaders) == []
     assert rig.ledger.chain.best_header.height == 2001
+
+
+def waiting_batches(rig, count):
+    """Return a link, the blocks of full batches, and one more, and answer nothing."""
+    link = rig.accept()
+    builder = chain()
+    rig.start_s += count * HEADERS_MAX * SIMULATION.spacing_s
+    builder.grow(count * HEADERS_MAX + 1, time=None)
+    at = range(0, len(builder.blocks), HEADERS_MAX)
+    return link, [builder.blocks[start : start + HEADERS_MAX] for start in at]
+
+
+def test_the_next_batch_is_requested_while_the_ledger_has_the_first():
+    rig = Rig(answers=False)
+    link, (first, second, third, last) = waiting_batches(rig, 3)
+    actions = rig.say_headers(link, first)
+    assert sent(actions, GetHeaders, link)[0].locator[0] == first[-1].id
+    actions = rig.say_headers(link, second)
+    assert [action.headers[0].id for action in validations_requested(actions)] == [second[0].id]
+    assert sent(actions, GetHeaders) == []  # two batches are enough for the ledger
+    actions = rig.answer_next()
+    assert sent(actions, GetHeaders, link)[0].locator[0] == second[-1].id
+    rig.say_headers(link, third)
+    actions = [action for _ in range(2) for action in rig.answer_next()]
+    assert [request.locator[0] for request in sent(actions, GetHeaders)] == [third[-1].id]
+    rig.say_headers(link, last)
+    assert sent(rig.answer_next(), GetHeaders) == []
+    assert rig.ledger.chain.best_header.id == last[-1].id
+
+
+@pytest.mark.parametrize(("ahead_s", "is_closed"), [(0, True), (5, False)])
+def test_what_follows_refused_headers_is_no_further_fault(ahead_s, is_closed):
+    rig = Rig(answers=False)
+    link = rig.accept()
+    builder = chain()
+    builder.grow(HEADERS_MAX - 1, time=None)
+    too_new = rig.now.unix_s + SIMULATION.header_ahead_s_max + ahead_s
+    builder.add(time=too_new) if ahead_s else builder.add(version=3)
+    after = builder.add(time=too_new + 1)
+    rig.say_headers(link, builder.blocks[:HEADERS_MAX])
+    rig.say_headers(link, [after])
+    actions = rig.answer_next() + rig.answer_next()
+    assert closed(actions) == [link] * is_closed
+    if not is_closed:
+        assert sent_to(rig.wait(10), GetHeaders) == [link]
+        rig.answers = True
+        rig.say_headers(link, builder.blocks[HEADERS_MAX - 1 :])
+        assert rig.ledger.chain.best_header.id == after.id
+
+
+def test_blocks_wait_no_longer_once_the_batch_after_a_full_one_is_empty():
+    rig = Rig()
+    link = rig.accept()
+    builder = chain()
+    builder.grow(HEADERS_MAX, time=None)
+    assert sent(rig.say_headers(link, builder.blocks), GetData) == []
+    rig.say_headers(link, [])
+    assert sent(rig.wait(AHEAD_S), GetData, link) != []
 
 
 def test_a_chain_that_is_none_is_punished():

@@ -11,6 +11,7 @@ from chain.ledger.db.engine import insert_values, open_engine, read_rows
 
 INTO = "INSERT INTO rows (key, number, text, value, other)"
 AT_ONCE = 2_000  # rows of five columns in one statement
+AT_LEAST = 200  # of what is left, in one statement
 
 
 @pytest.fixture
@@ -37,27 +38,40 @@ def count_of(connection) -> int:
     return count
 
 
-@pytest.mark.parametrize("count", [0, 1, AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, 2 * AT_ONCE])
+SOME = (0, 1, AT_LEAST - 1, AT_LEAST, AT_LEAST + 1)
+MANY = (AT_ONCE - 1, AT_ONCE, AT_ONCE + 1, AT_ONCE + AT_LEAST + 1, 2 * AT_ONCE)
+
+
+@pytest.mark.parametrize("count", SOME + MANY)
 def test_any_number_of_rows_is_inserted_from_any_lists(connection, count):
     third = count // 3
     lists = [rows(0, third), [], rows(third, count - third)]
-    insert_values(connection, INTO, 5, lists)
+    insert_values(connection, INTO, lists)
     assert count_of(connection) == count
 
 
-def test_a_row_that_exists_is_an_error_and_a_rollback_removes_the_rest(connection):
-    insert_values(connection, INTO, 5, [rows(7, 1)])
+def test_each_row_may_be_a_list_of_its_own(connection):
+    values = iter(rows(0, AT_ONCE + AT_LEAST + 1))
+    insert_values(connection, INTO, list(zip(*[values] * 5, strict=True)))
+    found = read_rows(connection, "SELECT key, number, text, value, other FROM rows")
+    values = iter(rows(0, AT_ONCE + AT_LEAST + 1))
+    assert sorted(found) == sorted(zip(*[values] * 5, strict=True))
+
+
+@pytest.mark.parametrize("count", [1, AT_LEAST, AT_ONCE])
+def test_a_row_that_exists_is_an_error_and_a_rollback_removes_the_rest(connection, count):
+    insert_values(connection, INTO, [rows(count - 1, 1)])
     connection.commit()
     with pytest.raises(IntegrityError, match="UNIQUE"):
-        insert_values(connection, INTO, 5, [rows(0, AT_ONCE)])
+        insert_values(connection, INTO, [rows(0, count)])
     connection.rollback()
     assert count_of(connection) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux lists the files that a process has open")
 def test_pages_are_not_copied_to_a_file_before_they_change(connection):
-    insert_values(connection, INTO, 5, [rows(0, AT_ONCE)])
+    insert_values(connection, INTO, [rows(0, AT_ONCE)])
     connection.commit()
-    insert_values(connection, INTO, 5, [rows(AT_ONCE, AT_ONCE)])  # changes most pages
+    insert_values(connection, INTO, [rows(AT_ONCE, AT_ONCE)])  # changes most pages
     names = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     assert not [name for name in names if "etilqs_" in name]  # SQLite's temporary files

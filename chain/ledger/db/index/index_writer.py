@@ -140,7 +140,7 @@ class IndexRows:
 
     def insert(self, connection: Connection) -> None:
         """Insert the rows, and update the digests. Raises DamagedError."""
-        insert_values(connection, _INSERT_TRANSACTION, _TRANSACTION_COLUMNS, [self.transactions])
+        insert_values(connection, _INSERT_TRANSACTION, [self.transactions])
         self.history.insert(connection)
         self._digests().write(connection)
 

@@ -36,7 +36,7 @@ class RowBuffer:
 
     def insert(self, connection: Connection) -> None:
         """Write the rows."""
-        insert_values(connection, self._into, self._columns, self._in_order())
+        insert_values(connection, self._into, self._in_order())
 
     def _in_order(self) -> Iterator[list[Any]]:
         return (self.buckets[first_byte] for first_byte in sorted(self.buckets))

@@ -354,6 +354,11 @@ def _code_for(rows: int) -> CompiledSums | None:
     return _compiled_or_none() if rows >= _ROWS_MIN else None
 
 
+def compile_sums() -> None:
+    """Compile now what the first sums of many rows would compile."""
+    _compiled_or_none()
+
+
 @lru_cache(maxsize=1)
 def _compiled_or_none() -> CompiledSums | None:
     try:

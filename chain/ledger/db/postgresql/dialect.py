@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain, islice
 from socket import SHUT_RDWR, socket
 from typing import TYPE_CHECKING, Any, Final
 
@@ -246,12 +247,14 @@ def write_rows(connection: Connection, statement: str, rows: Sequence[Sequence[A
     return connection.exec_driver_sql(native(statement), list(rows)).rowcount
 
 
-def insert_values(connection: Connection, into: str, columns: int, values: Iterable[Any]) -> None:
-    """Insert rows by COPY: `into` is `INSERT INTO table (columns)`, `values` those of all rows."""
-    found = _INSERT.fullmatch(into)
-    assert found is not None, "it is an INSERT"
-    each = iter(values)
-    _copy(connection, found[1], zip(*[each] * columns, strict=True))
+def insert_values(connection: Connection, statement: str, rows: Iterator[Sequence[Any]]) -> None:
+    """Execute an INSERT for each row, as `write_rows`, but without a list of all rows."""
+    first = list(islice(rows, _COPY_ROWS_MIN))
+    into = _INSERT.fullmatch(statement)
+    if into is not None and len(first) == _COPY_ROWS_MIN:
+        _copy(connection, into[1], chain(first, rows))
+    elif first:
+        write_rows(connection, statement, first)
 
 
 def delete_keys(connection: Connection, statement: str, keys: Sequence[Any]) -> int:
