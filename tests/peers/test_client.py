@@ -19,11 +19,8 @@ from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import Ping
 from chain.primitives.numbers import Hash32
 from chain.service.http.http_error import ServerError, StatusError, connection_problem
-from chain.service.peers.client import (
-    ClientLimits,
-    Exchange,
-    PeerClient,
-)
+from chain.service.peers.client import Exchange, PeerClient
+from chain.service.peers.patience import ClientLimits
 from tests.peers.nodes import LOCALHOST, Running, running, until
 from tests.peers.stranger import HELLO
 

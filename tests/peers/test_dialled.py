@@ -9,7 +9,7 @@ import pytest
 from chain.gossip.wire.frames import decode_frames, encode_frame
 from chain.gossip.wire.hello import HelloReply
 from chain.gossip.wire.messages import Bye, Headers, Ping, Pong
-from chain.service.peers.client import ClientLimits
+from chain.service.peers.patience import ClientLimits
 from tests.peers.nodes import Running, running, until
 from tests.peers.stranger import HELLO
 from tests.peers.test_client import Handler, response, serving

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from chain.service.http.http_error import ServerError, StatusError
-from chain.service.peers.pipe import HEAD_BYTES_MAX, Pipe
+from chain.service.peers.patience import ClientLimits
+from chain.service.peers.pipe import BUFFERED_BYTES_MAX, HEAD_BYTES_MAX, Pipe
 from tests.peers.test_client import Handler, canned, response, serving
 
 pytestmark = pytest.mark.net
@@ -19,7 +20,7 @@ def post(handle: Handler, *bodies: bytes) -> None:
 
     async def main() -> None:
         async with serving(handle) as address:
-            pipe = Pipe(address, {"groat-network": "00"}, connect_s=1.0)
+            pipe = Pipe(address, {"groat-network": "00"}, ClientLimits(connect_s=1.0))
             try:
                 for body in bodies:
                     await pipe.post("/up", body, {"groat-seq": "1"}, TIMEOUT_S)
@@ -27,6 +28,30 @@ def post(handle: Handler, *bodies: bytes) -> None:
                 pipe.close()
 
     asyncio.run(main())
+
+
+def ask(
+    handle: Handler, *, times: int = 1, bytes_max: int = 1_000, parts_max: int = -1
+) -> list[bytes]:
+    """Ask so many times through one pipe, and read so many parts of each answer; -1: all."""
+
+    async def main() -> list[bytes]:
+        limits = ClientLimits(connect_s=1.0, head_s=TIMEOUT_S, drip_s=TIMEOUT_S)
+        answers = []
+        async with serving(handle) as address:
+            pipe = Pipe(address, {}, limits)
+            try:
+                for _ in range(times):
+                    async with pipe.ask("/blocks", b"which", {}, bytes_max) as chunks:
+                        parts = []
+                        while len(parts) != parts_max and (part := await anext(chunks, b"")):
+                            parts.append(part)
+                    answers.append(b"".join(parts))
+            finally:
+                pipe.close()
+        return answers
+
+    return asyncio.run(main())
 
 
 def refuses(handle: Handler, why: str, *, is_fault: bool) -> None:
@@ -138,6 +163,97 @@ def test_a_server_that_is_gone_is_unreachable() -> None:
         async with serving(canned(DONE)) as address:
             pass
         with pytest.raises(ServerError, match="connection refused"):
-            await Pipe(address, {}, connect_s=1.0).post("/up", b"x", {}, TIMEOUT_S)
+            await Pipe(address, {}, ClientLimits(connect_s=1.0)).post("/up", b"x", {}, TIMEOUT_S)
 
     asyncio.run(main())
+
+
+def chunked(*parts: bytes) -> bytes:
+    """Return an answer in chunks."""
+    body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b""))
+    return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("answer", [response(b"ab" * 500), chunked(b"ab" * 250, b"ab" * 250)])
+def test_answers_arrive_whole_over_one_connection(answer: bytes) -> None:
+    connections = set()
+
+    async def handle(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        connections.add(writer)
+        for start in range(0, len(answer), 333):
+            writer.write(answer[start : start + 333])
+            await asyncio.sleep(0)
+
+    assert ask(handle, times=3) == [b"ab" * 500] * 3
+    assert len(connections) == 1
+
+
+def test_an_empty_answer_is_one() -> None:
+    assert ask(canned(response(b"")), times=2) == [b"", b""]
+
+
+def test_an_answer_that_ends_with_its_connection_is_whole() -> None:
+    assert ask(canned(response(b"x" * 100, "connection: close")), times=2) == [b"x" * 100] * 2
+
+
+def test_an_answer_that_nobody_reads_to_its_end_is_not_taken_for_the_next() -> None:
+    answers = [response(b"old" * 100_000), response(b"new")]
+    first, second = ask(canned(*answers), times=2, bytes_max=1_000_000, parts_max=1)
+    assert set(first) == set(b"old")
+    assert second == b"new"
+
+
+def test_bytes_behind_an_answer_end_the_connection_and_answer_nothing() -> None:
+    assert ask(canned(chunked(b"x") + response(b"another")), times=2) == [b"x", b"x"]
+
+
+def test_the_bodies_of_answers_are_bounded() -> None:
+    assert ask(canned(response(b"x" * 1_000))) == [b"x" * 1_000]
+    with pytest.raises(ServerError, match="over 1000 bytes") as caught:
+        ask(canned(chunked(b"x" * 999, b"xx")))
+    assert caught.value.is_fault
+
+
+@pytest.mark.parametrize(
+    ("answer", "why", "is_fault"),
+    [
+        (response(b"x", status="404 Not Found"), "status 404", False),
+        (response(b"x" * 500, "retry-after: 7", status="429 Slow"), "status 429", False),
+        (response(b"x", "content-encoding: gzip"), "compressed", True),
+        (response(b"x" * 9, length=10), "too slow", False),
+        (response(b"", "x: " + "y" * HEAD_BYTES_MAX), "over 16384 bytes", True),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", "Invalid", True),
+    ],
+)
+def test_a_wrong_answer_is_a_server_error(answer: bytes, why: str, is_fault: bool) -> None:
+    with pytest.raises(ServerError, match=why) as caught:
+        ask(canned(answer))
+    assert caught.value.is_fault is is_fault
+
+
+def test_a_server_that_goes_in_the_middle_of_an_answer_has_not_answered() -> None:
+    async def handle(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(response(b"x" * 500, length=1_000))
+        await writer.drain()
+        writer.transport.abort()
+
+    with pytest.raises(ServerError, match="connection lost"):
+        ask(handle)
+
+
+def test_little_is_buffered_of_an_answer_that_is_read_slowly() -> None:
+    size = 40 * BUFFERED_BYTES_MAX
+    held = []
+
+    async def main() -> None:
+        async with serving(canned(response(bytes(size)))) as address:
+            pipe = Pipe(address, {}, ClientLimits(connect_s=1.0))
+            async with pipe.ask("/blocks", b"", {}, size) as chunks:
+                async for _ in chunks:
+                    await asyncio.sleep(0)  # so that more could arrive
+                    assert pipe._connection is not None
+                    held.append(pipe._connection._body_bytes)
+            pipe.close()
+
+    asyncio.run(main())
+    assert max(held) <= 2 * BUFFERED_BYTES_MAX

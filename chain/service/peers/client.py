@@ -19,6 +19,7 @@ from chain.service.http.http_error import (
     connection_problem,
     retry_after,
 )
+from chain.service.peers.patience import ClientLimits, Patience
 from chain.service.peers.pipe import Pipe
 from chain.service.peers.wire import NETWORK_HEADER, PREFIX
 
@@ -35,21 +36,6 @@ _FAILURES: Final = (
     AttributeError,
     TypeError,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientLimits:
-    """How long a server may take."""
-
-    connect_s: float = 5.0
-    idle_s: float = 90.0  # without a byte on the down stream, which carries a ping every 20 s
-    head_s: float = 20.0  # from a request's first byte to the answer's headers ...
-    drip_s: float = 10.0  # slack while it sends its body ...
-    bytes_per_s: int = 16_000  # ... where bytes must move at least this fast
-
-    def head_within_s(self, content: bytes) -> float:
-        """Return the time limit for the answer's headers, given the request's body size."""
-        return self.head_s + len(content) / self.bytes_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,35 +59,11 @@ class Response:
     body: bytes
 
 
-class _Patience:
-    """The slack a server has left; bytes that it sends or accepts restore some of it.
-
-    Only time spent waiting for the server counts.
-    """
-
-    def __init__(self, patience_s: float | None, bytes_per_s: int) -> None:
-        self._most_s = self._left_s = patience_s
-        self._bytes_per_s = bytes_per_s
-
-    async def spend(self, awaited: Awaitable[T]) -> T:
-        began_s = _now_s()
-        with _server_errors():
-            async with asyncio.timeout(self._left_s):
-                result = await awaited
-        if self._left_s is not None:
-            self._left_s -= _now_s() - began_s
-        return result
-
-    def progressed(self, count: int) -> None:
-        if self._left_s is not None and self._most_s is not None:
-            self._left_s = min(self._left_s + count / self._bytes_per_s, self._most_s)
-
-
 class StreamedResponse:
     """A response with checked headers."""
 
     def __init__(
-        self, response: httpx.Response, patience: _Patience, body_bytes_max: int | None
+        self, response: httpx.Response, patience: Patience, body_bytes_max: int | None
     ) -> None:
         self.headers = response.headers
         self.local = _local_address(response)
@@ -113,12 +75,16 @@ class StreamedResponse:
         """Yield the body as it arrives. Raises ServerError: too slow, or longer than allowed."""
         count = 0
         raw = self._response.aiter_raw()
-        while (chunk := await self._patience.spend(anext(raw, None))) is not None:
+        while (chunk := await self._spend(anext(raw, None))) is not None:
             count += len(chunk)
             if self._bytes_max is not None and count > self._bytes_max:
                 raise ServerError(f"over {self._bytes_max} bytes", is_fault=True)
             self._patience.progressed(len(chunk))
             yield chunk
+
+    async def _spend(self, awaited: Awaitable[bytes | None]) -> bytes | None:
+        with _server_errors():
+            return await self._patience.spend(awaited)
 
     async def body(self) -> bytes:
         """Return the whole body."""
@@ -177,13 +143,9 @@ class PeerClient:
         async with self._opened(method, path, how, self.limits.drip_s) as answer:
             return Response(answer.headers, await answer.body())
 
-    def ask(self, path: str, how: Exchange) -> AbstractAsyncContextManager[StreamedResponse]:
-        """Send a POST; its answer may be large and is read as it arrives. Raises ServerError."""
-        return self._opened("POST", path, how, self.limits.drip_s)
-
     def pipe(self) -> Pipe:
-        """Return a separate connection for small POSTs, closed with the client."""
-        self._pipes.append(Pipe(self.address, self._headers, self.limits.connect_s))
+        """Return a separate connection for POSTs, closed with the client."""
+        self._pipes.append(Pipe(self.address, self._headers, self.limits))
         return self._pipes[-1]
 
     def stream(self, path: str) -> AbstractAsyncContextManager[StreamedResponse]:
@@ -199,12 +161,13 @@ class PeerClient:
             headers["content-type"] = CONTENT_TYPE
         content = how.content or None
         request = self._http.build_request(method, path, content=content, headers=headers)
-        head = _Patience(self.limits.head_within_s(how.content), self.limits.bytes_per_s)
-        response = await head.spend(self._http.send(request, stream=True))
+        head = Patience(self.limits.head_within_s(how.content), self.limits.bytes_per_s)
+        with _server_errors():
+            response = await head.spend(self._http.send(request, stream=True))
         try:
             self._check(response, how.success)
             yield StreamedResponse(
-                response, _Patience(patience_s, self.limits.bytes_per_s), how.body_bytes_max
+                response, Patience(patience_s, self.limits.bytes_per_s), how.body_bytes_max
             )
         finally:
             with _server_errors():
@@ -239,7 +202,3 @@ def _server_errors() -> Iterator[None]:
         raise ServerError("too slow") from None
     except _FAILURES as error:
         raise ServerError(connection_problem(error)) from error
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

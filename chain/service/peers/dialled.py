@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
 from chain.gossip.actions import Priority
@@ -23,6 +24,7 @@ from chain.service.peers.client import Exchange, PeerClient, StreamedResponse
 from chain.service.peers.inbox import Inbox, slices, split_frames
 from chain.service.peers.net_lines import log_sent
 from chain.service.peers.outbox import Backlog, Outbox
+from chain.service.peers.pipe import Pipe
 from chain.service.peers.wire import (
     BULK,
     CONTROL,
@@ -131,14 +133,14 @@ class DialledLink:
         raise _ByeError
 
     async def _read(self, down: StreamedResponse) -> None:
-        await self._take(down)
+        await self._take(down.chunks())
         raise ServerError("it closed the connection")
 
-    async def _take(self, answer: StreamedResponse) -> None:
+    async def _take(self, chunks: AsyncIterator[bytes]) -> None:
         """Pass the frames of an answer to the core, at the core's pace."""
         decoder = FrameDecoder(self.backlog.by_type.received)
         unpaid = 0  # bytes of incomplete frames
-        async for chunk in answer.chunks():
+        async for chunk in chunks:
             for piece in slices(chunk):
                 messages = decoder.feed(piece)
                 unpaid += len(piece)
@@ -176,23 +178,21 @@ class DialledLink:
 
     async def _answer(self, kind: str) -> None:
         """Send requests of one kind, one after another; a failed one does not end the link."""
+        pipe = self._client.pipe()
         while True:
             message = await self._wanted[kind].get()
-            failed = await self._failed(kind, message)
+            failed = await self._failed(pipe, kind, message)
             await self._inbox.deliver(self.id, RequestFinished(self.id, message, failed), 0)
 
-    async def _failed(self, kind: str, message: Request) -> bool:
-        how = Exchange(
-            content=encode_frame(message),
-            headers={LINK_HEADER: self._secret},
-            body_bytes_max=_ANSWER_BYTES_MAX[kind],
-        )
-        log_sent(self.id, message, len(how.content))
+    async def _failed(self, pipe: Pipe, kind: str, message: Request) -> bool:
+        content, headers = encode_frame(message), {LINK_HEADER: self._secret}
+        bytes_max = _ANSWER_BYTES_MAX[kind]
+        log_sent(self.id, message, len(content))
         for _ in range(BUSY_TRIES_MAX):
-            self.backlog.wrote_at_once([how.content])
+            self.backlog.wrote_at_once([content])
             try:
-                async with self._client.ask(f"/{kind}", how) as answer:
-                    await self._take(answer)
+                async with pipe.ask(f"{PREFIX}/{kind}", content, headers, bytes_max) as chunks:
+                    await self._take(chunks)
             except StatusError as error:
                 if error.status not in _BUSY:
                     return True

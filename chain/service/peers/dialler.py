@@ -30,14 +30,11 @@ from chain.gossip.wire.hello import (
 from chain.primitives.encoding import DecodeError
 from chain.printable import printable
 from chain.service.http.http_error import ServerError, StatusError
-from chain.service.peers.client import (
-    ClientLimits,
-    Exchange,
-    PeerClient,
-)
+from chain.service.peers.client import Exchange, PeerClient
 from chain.service.peers.dialled import GOODBYE_S, DialledLink
 from chain.service.peers.inbox import Inbox
 from chain.service.peers.net_lines import DialFailureLines
+from chain.service.peers.patience import ClientLimits
 from chain.service.peers.wire import LINK_HEADER
 
 SECRET_DIGITS: Final = 32

@@ -45,11 +45,11 @@ from chain.service.peers import store
 from chain.service.peers.acceptor import Acceptor, ServerLimits, guard_limits, server_limits
 from chain.service.peers.added_nodes import AddedNodes
 from chain.service.peers.bans import BANS_NAME, banned_hosts, load_bans
-from chain.service.peers.client import ClientLimits
 from chain.service.peers.dialler import Dialler
 from chain.service.peers.discovery import Discovery
 from chain.service.peers.driver import ActionHandlers, GossipDriver, HandleRequests, LedgerCall
 from chain.service.peers.inbox import Inbox
+from chain.service.peers.patience import ClientLimits
 from chain.service.peers.peer_status import (
     AddedPeer,
     ConnectionCounts,
