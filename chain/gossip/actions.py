@@ -158,14 +158,14 @@ class ValidateHeaders:
 
 
 @dataclass(frozen=True, slots=True)
-class ValidateBlock:
-    """Decode and add a block; gives its verdict in `BlockVerdicts`.
+class ValidateBlocks:
+    """Decode and add blocks, each the parent of the next; gives a verdict in `BlockVerdicts`.
 
-    Its parent is stored or was given before.
+    The parent of the first is stored or was given before.
     """
 
     token: Token
-    block: BlockMessage
+    blocks: tuple[BlockMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ Action = (
     | Pause
     | Resume
     | ValidateHeaders
-    | ValidateBlock
+    | ValidateBlocks
     | ValidateTx
     | ReadBlocks
     | ReadHeaders

@@ -177,18 +177,18 @@ class HeadersVerdict:
 
 @dataclass(frozen=True, slots=True)
 class BlockVerdict:
-    """The verdict on the block of one `ValidateBlock`.
+    """The verdict on the blocks of one `ValidateBlocks`: for each what is wrong with it, in order.
 
-    `error` None: the block was connected, only stored, or known before.
+    None: the block was connected, only stored, or known before.
     """
 
     token: Token
-    error: InvalidError | DecodeError | None
+    errors: tuple[InvalidError | DecodeError | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class BlockVerdicts:
-    """The replies to one `ValidateBlock` or more, in their order.
+    """The replies to one `ValidateBlocks` or more, in their order.
 
     The ChainView already shows the blocks and a new tip.
     """

@@ -2,32 +2,36 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
-from chain.gossip.actions import ReadBlocks, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.actions import (
+    ReadBlocks,
+    ReadHeaders,
+    ValidateBlocks,
+    ValidateHeaders,
+    ValidateTx,
+)
 from chain.gossip.events import (
     BlocksRead,
     BlockVerdict,
     BlockVerdicts,
     HeadersRead,
     HeadersVerdict,
-    Token,
     TxOutcome,
     TxVerdict,
 )
+from chain.gossip.wire.messages import BlockMessage
 from chain.ledger.tree import HeaderTree
 from chain.node.entry import PoolEntry
 from chain.node.node import Node
 from chain.node.policy import PolicyError, PolicyReason
+from chain.primitives.block import Block
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
 
-if TYPE_CHECKING:
-    from chain.primitives.block import Block
-
-LedgerRequest = ValidateHeaders | ValidateBlock | ValidateTx | ReadBlocks | ReadHeaders
+LedgerRequest = ValidateHeaders | ValidateBlocks | ValidateTx | ReadBlocks | ReadHeaders
 LedgerReply = HeadersVerdict | BlockVerdicts | TxVerdict | BlocksRead | HeadersRead
 
 BLOCKS_TOGETHER_MAX: Final = 4096  # half of what the core has in validation
@@ -55,29 +59,30 @@ class LedgerRequestHandler:
         if not requests:
             return []
         first = requests.popleft()
-        if not isinstance(first, ValidateBlock):
+        if not isinstance(first, ValidateBlocks):
             return [self.handle(first, now)]
-        blocks, size = [first], len(first.block.raw)
+        together, count, size = [first], len(first.blocks), _size(first)
         overtaken: list[LedgerRequest] = []
-        while len(blocks) < BLOCKS_TOGETHER_MAX and requests:
+        while requests:
             following = requests.popleft()
-            if not isinstance(following, ValidateBlock):
+            if not isinstance(following, ValidateBlocks):
                 overtaken.append(following)
                 continue
-            size += len(following.block.raw)
-            if size > BYTES_TOGETHER_MAX:
+            count += len(following.blocks)
+            size += _size(following)
+            if count > BLOCKS_TOGETHER_MAX or size > BYTES_TOGETHER_MAX:
                 overtaken.append(following)
                 break
-            blocks.append(following)
+            together.append(following)
         requests.extendleft(reversed(overtaken))
-        return [self._block_verdicts(blocks, now)]
+        return [self._block_verdicts(together, now)]
 
     def handle(self, request: LedgerRequest, now: int) -> LedgerReply:
         """Return the event that answers an action of the gossip core."""
         match request:
             case ValidateHeaders():
                 return self._headers_verdict(request, now)
-            case ValidateBlock():
+            case ValidateBlocks():
                 return self._block_verdicts([request], now)
             case ValidateTx():
                 return self._tx_verdict(request, now)
@@ -93,24 +98,19 @@ class LedgerRequestHandler:
         last = None if added.last is None else added.last.id
         return HeadersVerdict(request.token, last, added.added, added.error)
 
-    def _block_verdicts(self, requests: Sequence[ValidateBlock], now: int) -> BlockVerdicts:
+    def _block_verdicts(self, requests: Sequence[ValidateBlocks], now: int) -> BlockVerdicts:
         return BlockVerdicts(tuple(self._each_verdict(requests, now)))
 
-    def _each_verdict(self, requests: Sequence[ValidateBlock], now: int) -> Iterator[BlockVerdict]:
-        blocks: list[Block] = []
-        malformed: dict[Token, DecodeError] = {}
-        for request in requests:
+    def _each_verdict(self, requests: Sequence[ValidateBlocks], now: int) -> Iterator[BlockVerdict]:
+        decoded = [[_decoded(message) for message in request.blocks] for request in requests]
+        blocks = [one for run in decoded for one in run if not isinstance(one, DecodeError)]
+        refusals = iter(self._node.submit_blocks(blocks, now, self._is_stopping))
+        for request, run in zip(requests, decoded, strict=True):
             try:
-                blocks.append(request.block.block())
-            except DecodeError as error:
-                malformed[request.token] = error
-        refusals = deque(self._node.submit_blocks(blocks, now, self._is_stopping))
-        for request in requests:
-            token = request.token
-            if token in malformed:
-                yield BlockVerdict(token, malformed[token])
-            elif refusals:  # there are fewer once the node stops
-                yield BlockVerdict(token, refusals.popleft())
+                errors = [one if isinstance(one, DecodeError) else next(refusals) for one in run]
+            except StopIteration:
+                return  # the node stops
+            yield BlockVerdict(request.token, tuple(errors))
 
     def _tx_verdict(self, request: ValidateTx, now: int) -> TxVerdict:
         transaction = request.transaction
@@ -170,6 +170,17 @@ class NodePool:
 
     def feerate_min(self, now: int, /) -> int:
         return self._node.feerate_min(now)
+
+
+def _size(request: ValidateBlocks) -> int:
+    return sum(len(block.raw) for block in request.blocks)
+
+
+def _decoded(message: BlockMessage) -> Block | DecodeError:
+    try:
+        return message.block()
+    except DecodeError as error:
+        return error
 
 
 def _policy_outcome(error: PolicyError) -> TxOutcome:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from chain.gossip.actions import ValidateBlock, ValidateTx
+from chain.gossip.actions import ValidateBlocks, ValidateTx
 from chain.gossip.events import BlockVerdict, BlockVerdicts, TxOutcome, TxVerdict
 from chain.ledger.timing import BlockTiming
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
@@ -95,10 +95,11 @@ def _log_reply(
     request: LedgerRequest | None, reply: LedgerReply | BlockVerdict, took_ms: float
 ) -> None:
     match request, reply:
-        case ValidateBlock(), BlockVerdict():
-            verdict = "accepted" if reply.error is None else f"refused: {reply.error}"
-            block = id_text(request.block.block_id)
-            _block_log.debug("block %s from a peer: %.1f ms, %s", block, took_ms, verdict)
+        case ValidateBlocks(), BlockVerdict():
+            for block, error in zip(request.blocks, reply.errors, strict=True):
+                verdict = "accepted" if error is None else f"refused: {error}"
+                name = id_text(block.block_id)
+                _block_log.debug("block %s from a peer: %.1f ms, %s", name, took_ms, verdict)
         case ValidateTx(), TxVerdict() if reply.outcome is not TxOutcome.ACCEPTED:
             txid = id_text(request.transaction.txid)
             _pool_log.debug("%s %s from a peer: %s", reply.outcome, txid, reply.reason)

@@ -7,7 +7,13 @@ from chain.consensus.coin import Coin
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.transaction import check_inputs, check_transaction
-from chain.gossip.actions import ReadBlocks, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.actions import (
+    ReadBlocks,
+    ReadHeaders,
+    ValidateBlocks,
+    ValidateHeaders,
+    ValidateTx,
+)
 from chain.gossip.events import (
     BlocksRead,
     BlockVerdict,
@@ -17,6 +23,7 @@ from chain.gossip.events import (
     TxOutcome,
     TxVerdict,
 )
+from chain.gossip.wire.messages import BlockMessage
 from chain.node.entry import PoolEntry
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
 from chain.node.template import Template, template_time
@@ -243,7 +250,7 @@ class LightNode:
                 last, added, error = self._chain.add_headers(request.headers, now)
                 last_id = None if last is None else last.id
                 return HeadersVerdict(request.token, last_id, added, error)
-            case ValidateBlock():
+            case ValidateBlocks():
                 return self._block_verdicts(request, now)
             case ValidateTx():
                 return self._tx_verdict(request, now)
@@ -289,13 +296,16 @@ class LightNode:
             raws.append(None if block is None else block.raw)
         return tuple(raws)
 
-    def _block_verdicts(self, request: ValidateBlock, now: int) -> BlockVerdicts:
-        error: InvalidError | DecodeError | None = None
+    def _block_verdicts(self, request: ValidateBlocks, now: int) -> BlockVerdicts:
+        errors = tuple(self._refusal(block, now) for block in request.blocks)
+        return BlockVerdicts((BlockVerdict(request.token, errors),))
+
+    def _refusal(self, block: BlockMessage, now: int) -> InvalidError | DecodeError | None:
         try:
-            self._add_block(request.block.raw, request.block.header, now)
+            self._add_block(block.raw, block.header, now)
         except (InvalidError, DecodeError) as refused:
-            error = refused
-        return BlockVerdicts((BlockVerdict(request.token, error),))
+            return refused
+        return None
 
     def _add_block(self, raw: bytes, header: Header, now: int) -> None:
         before = self.tip

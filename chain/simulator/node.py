@@ -19,7 +19,7 @@ from chain.gossip.actions import (
     SaveState,
     Send,
     Trace,
-    ValidateBlock,
+    ValidateBlocks,
     ValidateHeaders,
 )
 from chain.gossip.config import Config
@@ -342,8 +342,8 @@ class SimNode:
 
 def _cost_us(request: LedgerRequest) -> int:
     match request:
-        case ValidateBlock():
-            return BLOCK_US + len(request.block.raw) // BYTES_PER_US
+        case ValidateBlocks():
+            return sum(BLOCK_US + len(block.raw) // BYTES_PER_US for block in request.blocks)
         case ValidateHeaders():
             return HEADER_US * len(request.headers)
         case _:

@@ -13,7 +13,7 @@ from chain.gossip.actions import (
     ReadBlocks,
     ReadHeaders,
     Send,
-    ValidateBlock,
+    ValidateBlocks,
     ValidateHeaders,
     ValidateTx,
 )
@@ -33,7 +33,7 @@ from chain.simulator.universe import Universe
 from tests.builders import ChainBuilder
 
 SECRET = bytes(range(32))
-QUESTIONS = (ValidateHeaders, ValidateBlock, ValidateTx, ReadBlocks, ReadHeaders)
+QUESTIONS = (ValidateHeaders, ValidateBlocks, ValidateTx, ReadBlocks, ReadHeaders)
 
 
 def peer_address(number: int) -> Address:

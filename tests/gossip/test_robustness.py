@@ -150,7 +150,10 @@ likely = st.one_of(
 tokens = st.integers(0, 400).map(Token)
 strays = st.one_of(
     st.builds(HeadersVerdict, tokens, ids, st.integers(0, 3), st.none()),
-    st.builds(BlockVerdicts, st.tuples(st.builds(BlockVerdict, tokens, st.none()))),
+    st.builds(
+        BlockVerdicts,
+        st.tuples(st.builds(BlockVerdict, tokens, st.sampled_from([(), (None,), (None, None)]))),
+    ),
     st.builds(TxVerdict, tokens, st.sampled_from(TxOutcome), st.just("")),
     st.builds(BlocksRead, tokens, st.just((None,))),
     st.builds(HeadersRead, tokens, st.just(())),

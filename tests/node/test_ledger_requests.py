@@ -7,7 +7,13 @@ import pytest
 
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.params import REGTEST
-from chain.gossip.actions import ReadBlocks, ReadHeaders, ValidateBlock, ValidateHeaders, ValidateTx
+from chain.gossip.actions import (
+    ReadBlocks,
+    ReadHeaders,
+    ValidateBlocks,
+    ValidateHeaders,
+    ValidateTx,
+)
 from chain.gossip.events import (
     BlocksRead,
     BlockVerdict,
@@ -51,7 +57,7 @@ class Asked:
         assert not any(self.node.submit_blocks(self.chain.grow(101), NOW))
 
     def block(self, block: Block) -> BlockVerdict:
-        answer = self.answers.handle(ValidateBlock(TOKEN, BlockMessage(block.raw)), NOW)
+        answer = self.answers.handle(ValidateBlocks(TOKEN, (BlockMessage(block.raw),)), NOW)
         assert isinstance(answer, BlockVerdicts)
         [verdict] = answer.verdicts
         return verdict
@@ -88,20 +94,20 @@ def test_headers_of_strangers_have_no_last(bench):
 
 
 def test_a_block_that_is_only_stored_is_accepted(bench):
-    assert bench.block(bench.chain.fork(1).add(extra=b"stored")) == BlockVerdict(TOKEN, None)
+    assert bench.block(bench.chain.fork(1).add(extra=b"stored")) == BlockVerdict(TOKEN, (None,))
 
 
 def test_a_block_that_breaks_a_rule_says_which(bench):
-    error = bench.block(bench.chain.fork(0).add(fees=1)).error
+    [error] = bench.block(bench.chain.fork(0).add(fees=1)).errors
     assert isinstance(error, InvalidError)
     assert error.reason is Reason.COINBASE_AMOUNT
 
 
 def test_bytes_that_are_no_block_are_a_decode_error(bench):
     header = bench.chain.tip.header
-    answer = bench.answers.handle(ValidateBlock(TOKEN, BlockMessage(header.encode())), NOW)
+    answer = bench.answers.handle(ValidateBlocks(TOKEN, (BlockMessage(header.encode()),)), NOW)
     assert isinstance(answer, BlockVerdicts)
-    assert isinstance(answer.verdicts[0].error, DecodeError)
+    assert isinstance(answer.verdicts[0].errors[0], DecodeError)
 
 
 def test_a_transaction_is_accepted_once_and_then_known(bench):
@@ -190,8 +196,8 @@ def verdicts(bench, waiting):
     return answer.verdicts
 
 
-def ask_block(token, block):
-    return ValidateBlock(Token(token), BlockMessage(block.raw))
+def ask_block(token, *blocks):
+    return ValidateBlocks(Token(token), tuple(BlockMessage(block.raw) for block in blocks))
 
 
 @pytest.fixture
@@ -208,7 +214,7 @@ def test_blocks_that_wait_one_behind_the_other_are_answered_together(fresh):
     waiting = deque(ask_block(at, block) for at, block in enumerate(blocks))
     answers = verdicts(fresh, waiting)
     assert [answer.token for answer in answers] == list(range(BLOCKS_TOGETHER_MAX))
-    assert all(answer.error is None for answer in answers)
+    assert all(answer.errors == (None,) for answer in answers)
     assert [len(change.connected) for change in changes] == [BLOCKS_TOGETHER_MAX]
     assert len(verdicts(fresh, waiting)) == 1
     assert fresh.answers.handle_next(waiting, NOW) == []
@@ -224,7 +230,7 @@ def test_a_node_that_stops_commits_what_was_begun_and_leaves_the_other_blocks_ou
     answers = verdicts(fresh, waiting)
     added = fresh.ledger.tip.height - before
     assert [verdict.token for verdict in answers] == list(range(added))
-    assert all(verdict.error is None for verdict in answers)
+    assert all(verdict.errors == (None,) for verdict in answers)
     assert added == {0: 0, 1: 1, 5: 4, 20: 12}[looks]
 
 
@@ -254,14 +260,14 @@ def test_what_blocks_overtook_is_answered_before_the_blocks_that_follow(fresh, m
 def test_each_block_of_many_gets_its_own_refusal(fresh):
     good, bad, child = fresh.chain.grow(3)
     stale = Block(replace(bad.header, merkle_root=NULL_HASH), bad.transactions)
-    requests = [ask_block(1, good), ValidateBlock(Token(2), BlockMessage(bad.raw[:-1]))]
+    requests = [ask_block(1, good), ValidateBlocks(Token(2), (BlockMessage(bad.raw[:-1]),))]
     requests += [ask_block(3, stale), ask_block(4, child)]
     answers = verdicts(fresh, deque(requests))
     assert [answer.token for answer in answers] == [1, 2, 3, 4]
-    assert answers[0].error is None
-    assert isinstance(answers[1].error, DecodeError)
-    assert answers[2].error.reason in {Reason.MERKLE_ROOT, Reason.PROOF_OF_WORK}
-    assert answers[3].error.reason is Reason.PARENT_MISSING
+    assert answers[0].errors == (None,)
+    assert isinstance(answers[1].errors[0], DecodeError)
+    assert answers[2].errors[0].reason in {Reason.MERKLE_ROOT, Reason.PROOF_OF_WORK}
+    assert answers[3].errors[0].reason is Reason.PARENT_MISSING
 
 
 @pytest.mark.parametrize(("limit_bytes", "together"), [(-1, 1), (0, 2)])

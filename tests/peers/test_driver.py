@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from chain.gossip.actions import Action, ReadHeaders, ValidateBlock, ValidateHeaders
+from chain.gossip.actions import Action, ReadHeaders, ValidateBlocks, ValidateHeaders
 from chain.gossip.events import Event, Now, Tick, Token
 from chain.gossip.wire.messages import BlockMessage
 from chain.node.ledger_requests import LedgerReply, LedgerRequest
@@ -62,7 +62,7 @@ def handlers(
 
 
 def blocks(count: int) -> list[Action]:
-    return [ValidateBlock(Token(number), BLOCK) for number in range(count)]
+    return [ValidateBlocks(Token(number), (BLOCK,)) for number in range(count)]
 
 
 def test_blocks_in_a_row_share_calls() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from chain.consensus.params import REGTEST
-from chain.gossip.actions import ValidateBlock, ValidateTx
+from chain.gossip.actions import ValidateBlocks, ValidateTx
 from chain.gossip.events import Token
 from chain.gossip.wire.messages import BlockMessage
 from chain.ledger.timing import BlockTiming
@@ -43,7 +43,7 @@ def test_a_peer_s_block_has_a_verdict_and_a_move_while_validation_is_on(node, ca
     set_active({"validation"} if is_active else ())
     [block] = ChainBuilder().grow(1)
     answer = with_lines(LedgerRequestHandler(node).handle_next)
-    answer(deque([ValidateBlock(Token(1), BlockMessage(block.raw))]), NOW)
+    answer(deque([ValidateBlocks(Token(1), (BlockMessage(block.raw),))]), NOW)
     logged = lines(caplog, "validation")
     assert len(logged) == (2 if is_active else 0)
     if is_active:

@@ -151,8 +151,7 @@ class BlockDownload(Part):
             self._time(fetch, requested_us, sum(len(block.raw) for block in blocks))
             fetch.failures = 0
             fetch.open_until_us = self._deadline_us(len(fetch.flights))
-            for block in blocks:
-                self._block_queue.add(block, link)
+            self._block_queue.add_all(blocks, link)
             self._context.defer(self._schedule)
         return len(blocks)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from itertools import chain as chained
+from typing import Final, Self
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.header import check_header_work
-from chain.gossip.actions import ValidateBlock
+from chain.gossip.actions import ValidateBlocks
 from chain.gossip.blocks.headersync import HeaderSync
 from chain.gossip.context import Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event
@@ -22,6 +23,8 @@ REFUSED_MAX: Final = 100
 QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
 VALIDATING_MAX: Final = 8192  # in validation at the same time, each after its parent
 VALIDATING_BYTES_MAX: Final = 16 * 1024 * 1024  # in validation; one block may exceed it
+RUN_BLOCKS_MAX: Final = 500  # passed on as one
+RUN_BYTES_MAX: Final = 256 * 1024  # of them; one block may exceed it
 EXPECTED_BYTES_START: Final = 20_000
 UNREQUESTED_AHEAD_MAX: Final = 288  # how far above our tip unrequested blocks are kept
 _EXPECTED_BYTES_DECAY: Final = 0.95  # of the largest recent block, for each smaller one
@@ -33,14 +36,15 @@ class _QueuedBlock:
 
     block: Final[BlockMessage]
     previous: Final[Hash32]
+    size: Final[int]  # in bytes
     link: Final[Link]
     reconstructed: Final[bool]  # by us, from a compact block: the sender did not vouch for it
     holders: Final[list[Link]] = field(default_factory=list)  # other open links that have it
 
-    @property
-    def size(self) -> int:
-        """Size of the block in bytes."""
-        return len(self.block.raw)
+    @classmethod
+    def of(cls, block: BlockMessage, link: Link, *, reconstructed: bool = False) -> Self:
+        """Return a block that a link sent."""
+        return cls(block, block.previous, len(block.raw), link, reconstructed)
 
 
 OnWrongReconstruction = Callable[[Link, Hash32], None]
@@ -67,7 +71,7 @@ class BlockQueue(Part):
         self._children: dict[Hash32, list[Hash32]] = {}  # children in `_queued`, by parent
         self._stalled: dict[Hash32, None] = {}  # parents of blocks that wait only for room
         self._reserved: dict[Hash32, None] = {}  # being reconstructed from compact blocks
-        self._validating: dict[Token, _QueuedBlock] = {}
+        self._validating: dict[Token, tuple[_QueuedBlock, ...]] = {}
         self._validating_ids: dict[Hash32, None] = {}  # ids in `_validating`, parents first
         self._refused: dict[Hash32, None] = {}  # ids that are invalid with any body
         self._expected_bytes = float(EXPECTED_BYTES_START)
@@ -80,7 +84,7 @@ class BlockQueue(Part):
 
     def closed(self, link: Link) -> None:
         """Forget which blocks a link has; those that it sent stay."""
-        for queued in (*self._queued.values(), *self._validating.values()):
+        for queued in (*self._queued.values(), *chained.from_iterable(self._validating.values())):
             if link in queued.holders:
                 queued.holders.remove(link)
 
@@ -137,7 +141,8 @@ class BlockQueue(Part):
         if entry is not None:
             link.update_best_known(entry)
             return
-        for queued in (*self._validating.values(), self._queued.get(block_id)):
+        here = (*chained.from_iterable(self._validating.values()), self._queued.get(block_id))
+        for queued in here:
             if queued is None or queued.block.block_id != block_id:
                 continue
             if link is not queued.link and link not in queued.holders:
@@ -158,21 +163,51 @@ class BlockQueue(Part):
         Whether it is stored is not looked up if its parent is here, as in a first sync: it could
         only have come out of order by another way, and then the ledger knows it.
         """
-        queued = _QueuedBlock(block, block.previous, link, reconstructed)
+        queued = _QueuedBlock.of(block, link, reconstructed=reconstructed)
         is_here = self._is_queued if self._is_queued(queued.previous) else self.has_body
         if is_here(block.block_id):
             self.add_holder(block.block_id, link)
             return
-        self._expected_bytes = max(self._expected_bytes * _EXPECTED_BYTES_DECAY, queued.size)
+        self._expect(queued)
         previous = queued.previous
         can_validate = previous not in self._queued and self.can_validate_children(previous)
         if can_validate and previous not in self._children and self._has_room():
-            self._validate(queued)
+            self._validate((queued,))
             self._advance(block.block_id)
             return
         self._enqueue(queued)
         if can_validate:
             self._advance(previous)
+
+    def add_all(self, blocks: Sequence[BlockMessage], link: Link) -> None:
+        """Add blocks as `add` does one after the other; a run as in a first sync all at once."""
+        if not self._is_next_run(blocks):
+            for block in blocks:
+                self.add(block, link)
+            return
+        run = tuple(_QueuedBlock.of(block, link) for block in blocks)
+        for queued in run:
+            self._expect(queued)
+        self._validate(run)
+        self._advance(run[-1].block.block_id)
+
+    def _is_next_run(self, blocks: Sequence[BlockMessage]) -> bool:
+        """Return whether each block is the parent of the next, and all can be passed on now.
+
+        None of them is here yet, and nothing else waits for their parents or for room.
+        """
+        ids = [block.block_id for block in blocks]
+        first, *others = (block.previous for block in blocks)
+        size = sum(len(block.raw) for block in blocks)
+        return (
+            others == ids[:-1]
+            and first in self._validating_ids
+            and self._children.keys().isdisjoint((first, *others))
+            and self._queued.keys().isdisjoint(ids)
+            and self._validating_ids.keys().isdisjoint(ids)
+            and len(self._validating_ids) + len(ids) <= VALIDATING_MAX
+            and self._validating_bytes + size <= VALIDATING_BYTES_MAX
+        )
 
     def block_stored(self, block_id: Hash32) -> None:
         """Continue with the descendants of a block that was stored."""
@@ -201,14 +236,13 @@ class BlockQueue(Part):
 
     def verdicts(self, event: BlockVerdicts) -> None:
         """Handle the ledger's verdicts, and continue with the blocks' children."""
-        judged = [
-            (queued, verdict.error)
-            for verdict in event.verdicts
-            if (queued := self._validating.pop(verdict.token, None)) is not None
-        ]
-        for queued, _ in judged:
-            del self._validating_ids[queued.block.block_id]
-            self._validating_bytes -= queued.size
+        judged: list[tuple[_QueuedBlock, InvalidError | DecodeError | None]] = []
+        for verdict in event.verdicts:
+            run = self._validating.pop(verdict.token, ())
+            for queued in run:
+                del self._validating_ids[queued.block.block_id]
+                self._validating_bytes -= queued.size
+            judged += zip(run, verdict.errors, strict=False)  # none, if the run is not ours
         accepted = [queued for queued, error in judged if error is None]
         self._credit_senders(accepted)
         for queued, error in judged:
@@ -241,23 +275,44 @@ class BlockQueue(Part):
         """Pass on the blocks that waited for a block, parents first, while there is room."""
         if block_id not in self._children:
             return
-        parents = [block_id]
+        run: list[_QueuedBlock] = []
+        parents, size = [block_id], 0
         while parents:
             parent_id = parents.pop()
             while children := self._children.get(parent_id):
                 if not self._has_room():
                     self._stalled[parent_id] = None
                     break
-                child_id = children[0]
-                self._validate(self._dequeue(child_id))
-                parents.append(child_id)
+                queued = self._dequeue(children[0])
+                size += queued.size
+                is_next = bool(run) and queued.previous == run[-1].block.block_id
+                if run and not (is_next and len(run) < RUN_BLOCKS_MAX and size < RUN_BYTES_MAX):
+                    self._emit(run)
+                    run, size = [], queued.size
+                self._reserve_room(queued)
+                run.append(queued)
+                parents.append(queued.block.block_id)
+        if run:
+            self._emit(run)
 
-    def _validate(self, queued: _QueuedBlock) -> None:
-        token = self._context.token()
-        self._validating[token] = queued
+    def _validate(self, run: Sequence[_QueuedBlock]) -> None:
+        """Pass on a block, or more of which each is the parent of the next."""
+        for queued in run:
+            self._reserve_room(queued)
+        self._emit(run)
+
+    def _reserve_room(self, queued: _QueuedBlock) -> None:
         self._validating_ids[queued.block.block_id] = None
         self._validating_bytes += queued.size
-        self._context.emit(ValidateBlock(token, queued.block))
+
+    def _emit(self, run: Sequence[_QueuedBlock]) -> None:
+        token = self._context.token()
+        self._validating[token] = tuple(run)
+        self._context.emit(ValidateBlocks(token, tuple(queued.block for queued in run)))
+
+    def _expect(self, queued: _QueuedBlock) -> None:
+        """Update the expected size of blocks."""
+        self._expected_bytes = max(self._expected_bytes * _EXPECTED_BYTES_DECAY, queued.size)
 
     def _enqueue(self, queued: _QueuedBlock) -> None:
         """Queue a block until its parent is stored; if there is no room, drop the highest block."""

@@ -24,7 +24,7 @@ from chain.gossip.actions import (
     SaveState,
     Send,
     Trace,
-    ValidateBlock,
+    ValidateBlocks,
     ValidateHeaders,
 )
 from chain.gossip.events import Closed, DialFailed, Event, LinkId, Now, Tick
@@ -201,7 +201,7 @@ class GossipDriver:
         """
         is_first = isinstance(request, ValidateHeaders)
         (self._headers if is_first else self._requests).append(request)
-        self._blocks_in_row = self._blocks_in_row + 1 if isinstance(request, ValidateBlock) else 0
+        self._blocks_in_row = self._blocks_in_row + 1 if isinstance(request, ValidateBlocks) else 0
         if self._blocks_in_row > BLOCK_CALLS and self._forwarding >= BLOCK_CALLS:
             return
         self._forwarding += 1

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chain.gossip.actions import Priority, Send, ValidateBlock
+from chain.gossip.actions import Priority, Send, ValidateBlocks
 from chain.gossip.blocks import block_download as block_download_module
 from chain.gossip.blocks import block_queue as block_queue_module
 from chain.gossip.blocks.block_download import (
@@ -71,7 +71,8 @@ def test_blocks_are_validated_parents_first_in_whatever_order_they_come():
     blocks = chain().grow(6)
     rig.say_headers(link, blocks)
     actions = send_blocks(rig, link, *reversed(blocks))
-    validated = [a.block.block_id for a in actions if isinstance(a, ValidateBlock)]
+    runs = [action.blocks for action in actions if isinstance(action, ValidateBlocks)]
+    validated = [block.block_id for run in runs for block in run]
     assert validated == [block.id for block in blocks]
     assert rig.ledger.tip.id == blocks[-1].id
 
@@ -85,7 +86,8 @@ def test_several_blocks_are_with_the_ledger_at_a_time_and_parents_come_first():
     send_blocks(rig, link, *blocks[1:])
     assert rig.requests == []
     send_blocks(rig, link, blocks[0])
-    assert [q.block.block_id for q in rig.requests] == [block.id for block in blocks]
+    validated = [block.block_id for request in rig.requests for block in request.blocks]
+    assert validated == [block.id for block in blocks]
 
 
 def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_turn(monkeypatch):
@@ -98,7 +100,7 @@ def test_no_more_blocks_are_with_the_ledger_than_its_share_and_all_get_their_tur
     for block in builder.blocks:
         rig.gossip._block_queue.add(BlockMessage(block.raw), rig.gossip._context.links[link])
     rig.handle(Tick())
-    assert len(rig.requests) == 40
+    assert sum(len(request.blocks) for request in rig.requests) == 40
     while rig.requests:
         rig.handle(rig.ledger.handle(rig.requests.pop(0), rig.now.unix_s))
     assert rig.ledger.tip.height == 49
@@ -528,7 +530,7 @@ def test_a_pushed_block_of_unknown_parent_makes_us_ask_for_headers():
     blocks = chain().grow(3)
     actions = send_blocks(rig, link, blocks[2])
     assert sent_to(actions, GetHeaders) == [link]
-    assert not [a for a in actions if isinstance(a, ValidateBlock)]
+    assert not [a for a in actions if isinstance(a, ValidateBlocks)]
 
 
 def test_blocks_on_old_forks_that_nobody_asked_for_cost_nothing():
@@ -539,7 +541,7 @@ def test_blocks_on_old_forks_that_nobody_asked_for_cost_nothing():
     feed(rig, ours.blocks)
     link = rig.accept()
     old = chain().add(extra=b"old")
-    assert not [a for a in send_blocks(rig, link, old) if isinstance(a, ValidateBlock)]
+    assert not [a for a in send_blocks(rig, link, old) if isinstance(a, ValidateBlocks)]
     assert rig.is_open(link)
 
 

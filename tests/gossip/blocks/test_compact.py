@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from chain.gossip.actions import Priority, Send, ValidateBlock
+from chain.gossip.actions import Priority, Send, ValidateBlocks
 from chain.gossip.blocks.block_download import STALL_S_MIN
 from chain.gossip.blocks.compact_download import (
     RESPONSE_ROUND_TRIPS,
@@ -154,7 +154,7 @@ def test_transactions_that_nobody_asked_for_change_nothing():
     link = rig.accept()
     block = builder.add(txs[:1], fees=9000)
     actions = rig.say(link, BlockTransactions(block.id, (txs[0],)))
-    assert [a for a in actions if isinstance(a, Send | ValidateBlock)] == []
+    assert [a for a in actions if isinstance(a, Send | ValidateBlocks)] == []
     assert rig.is_open(link)
 
 
@@ -302,7 +302,7 @@ def test_a_pushed_block_of_too_little_work_is_not_even_looked_at():
     link = rig.accept()
     actions = rig.say(link, compact(builder.add(txs[:1], fees=9000)))
     assert sent(actions, GetBlockTransactions) == []
-    assert [a for a in actions if isinstance(a, ValidateBlock)] == []
+    assert [a for a in actions if isinstance(a, ValidateBlocks)] == []
     assert rig.is_open(link)
 
 
@@ -532,7 +532,7 @@ def test_a_link_that_announced_a_mutated_block_and_closed_is_asked_for_nothing()
         rig.say(again, compact(block))
         rig.handle(Closed(again, "gone"))
     [queued] = rig.gossip._block_queue._validating.values()
-    assert queued.holders == [], "or who reconnects makes it grow"
-    [question] = [action for action in rig.requests if isinstance(action, ValidateBlock)]
+    assert queued[0].holders == [], "or who reconnects makes it grow"
+    [question] = [action for action in rig.requests if isinstance(action, ValidateBlocks)]
     actions = rig.handle(rig.ledger.handle(question, rig.now.unix_s))
     assert closed(actions) == [liar]
