@@ -450,7 +450,7 @@ def _fetch_all(connection: Connection, statement: str, values: tuple[Any, ...]) 
         return rows
     if connection.dialect.name == "postgresql":
         return postgresql.fetch_all(connection, statement, values)
-    return list(connection.exec_driver_sql(statement, values))
+    return list(connection.exec_driver_sql(statement, values).all())
 
 
 def _batches(
