@@ -6,11 +6,12 @@ applies them or reports them to its clients; if it finds a gap, it reads everyth
 
 import struct
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from chain.node.mempool import RemovalReason
-from chain.primitives.encoding import DecodeError, read_bytes
+from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32
 
 VERSIONS_MAX: Final = 10_000
@@ -105,43 +106,38 @@ class Repriced:
 
 
 Change = Connected | Disconnected | Added | Removed | Repriced
-_FORMS: Final = {
-    _CONNECTED: _BLOCK,
-    _DISCONNECTED: _BLOCK,
-    _ADDED: _ADDITION,
-    _REMOVED: _REMOVAL,
-    _REPRICED: _DELTA,
+
+
+def _removed(txid: bytes, code: int, by: bytes) -> Removed:
+    if code not in _REASON_OF:
+        raise DecodeError("a removal for an unknown reason")
+    return Removed(Hash32(txid), _REASON_OF[code], None if by == _NO_ID else Hash32(by))
+
+
+_FORMS: Final[dict[int, tuple[struct.Struct, Callable[..., Change]]]] = {
+    _CONNECTED: (_BLOCK, Connected),
+    _DISCONNECTED: (_BLOCK, Disconnected),
+    _ADDED: (_ADDITION, Added),
+    _REMOVED: (_REMOVAL, _removed),
+    _REPRICED: (_DELTA, Repriced),
 }
 
 
 def decode_changes(data: bytes) -> list[Change]:
     """Return the changes of one row. Raises DecodeError."""
     changes: list[Change] = []
-    at = 0
-    while at < len(data):
-        form = _FORMS.get(data[at])
-        if form is None:
+    at, end = 0, len(data)
+    while at < end:
+        known = _FORMS.get(data[at])
+        if known is None:
             raise DecodeError(f"a change of kind {data[at]}")
-        piece, at = read_bytes(data, at, form.size)
-        changes.append(_change(*form.unpack(piece)))
+        form, make = known
+        if at + form.size > end:
+            raise DecodeError("the last change is truncated")
+        _, *values = form.unpack_from(data, at)
+        changes.append(make(*values))
+        at += form.size
     return changes
-
-
-def _change(kind: int, *values: "bytes | int") -> Change:
-    match kind, values:
-        case 1, (bytes(block_id),):
-            return Connected(Hash32(block_id))
-        case 2, (bytes(block_id),):
-            return Disconnected(Hash32(block_id))
-        case 3, (int(number), bytes(txid), bytes(wtxid), int(vsize), int(fee), int(value)):
-            return Added(number, Hash32(txid), Hash32(wtxid), vsize, fee, value)
-        case 4, (bytes(txid), int(code), bytes(by)) if code in _REASON_OF:
-            return Removed(Hash32(txid), _REASON_OF[code], None if by == _NO_ID else Hash32(by))
-        case 5, (bytes(txid), int(grains)):
-            return Repriced(Hash32(txid), grains)
-        case _:
-            pass
-    raise DecodeError("a removal for an unknown reason")
 
 
 class Retention:

@@ -1,6 +1,7 @@
 """The node's core: ledger and mempool, changed and published together."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Final
@@ -9,6 +10,7 @@ from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError
 from chain.consensus.params import identity_before_scripts, network_identity
 from chain.ledger.db.pool_rows import PoolChanges, read_saved_rows
+from chain.ledger.garbage import rare_collections
 from chain.ledger.ledger import Ledger
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, MovedBlock
 from chain.node.admission import INPUTS_MAX, Candidate, missing_parents
@@ -356,7 +358,8 @@ class Node:
             lambda pair: pair[0].header.previous == pair[1] and not is_stopping(), pairs
         )
         self._now = now
-        verdicts = list(self._ledger.add_blocks((block for block, _ in extending), now))
+        with rare_collections() if len(blocks) > 1 else nullcontext():
+            verdicts = list(self._ledger.add_blocks((block for block, _ in extending), now))
         self._publish_move()
         return [verdict.error for verdict in verdicts]
 

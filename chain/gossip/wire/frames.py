@@ -86,26 +86,27 @@ class FrameDecoder:
         Raises DecodeError: unknown type below 128, length over the cap, malformed payload. The
         stream cannot be continued then.
         """
-        self._kept += data
+        kept, counts, at = self._kept, self._counts, 0
+        kept += data
+        have = len(kept)
         messages: list[Message] = []
-        at = 0
-        while len(self._kept) >= at + FRAME_HEADER_BYTES:
-            length, number = _HEADER.unpack_from(self._kept, at)
+        while have >= at + FRAME_HEADER_BYTES:
+            length, number = _HEADER.unpack_from(kept, at)
             kind = _BY_TYPE.get(number)
             if kind is None or length > kind.bytes_max:
                 _check_header(number, length, kind)
             start = at + FRAME_HEADER_BYTES
             end = start + length
-            if end > len(self._kept):
+            if end > have:
                 break
-            if self._counts is not None:
-                self._counts[number] += end - at
+            if counts is not None:
+                counts[number] += end - at
             if kind is None:
                 messages.append(Extension(number, length))
             else:
-                messages.append(kind.decode(bytes(self._kept[start:end])))
+                messages.append(kind.decode(bytes(kept[start:end])))
             at = end
-        del self._kept[:at]
+        del kept[:at]
         return messages
 
     def finish(self) -> None:

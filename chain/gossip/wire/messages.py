@@ -218,14 +218,13 @@ class Headers:
     @classmethod
     def decode(cls, payload: bytes) -> Self:
         count, at = read_count(payload, 0, HEADERS_MAX)
-        headers = []
-        for _ in range(count):
-            raw, at = read_bytes(payload, at, HEADER_BYTES + 1)
-            if raw[HEADER_BYTES]:
-                raise DecodeError("a header with transactions")
-            headers.append(decode_header(raw[:HEADER_BYTES]))
+        each = HEADER_BYTES + 1
+        raw, at = read_bytes(payload, at, count * each)
         check_end(payload, at)
-        return cls(tuple(headers))
+        if any(raw[HEADER_BYTES::each]):
+            raise DecodeError("a header with transactions")
+        starts = range(0, len(raw), each)
+        return cls(tuple(decode_header(raw[start : start + HEADER_BYTES]) for start in starts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,13 @@
 """Import of block files: at full speed, or with a verdict on each block."""
 
-import gc
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
+from chain.ledger.garbage import rare_collections
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import BlockFileError, read_frames
 from chain.ledger.outcomes import Verdict
@@ -18,7 +18,6 @@ from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import NULL_HASH, Hash32, Height, id_text
 
 ORPHAN_BYTES_MAX: Final = 256_000_000  # of blocks that precede their parents
-_COLLECT_AFTER: Final = (5_000_000, 50, 50)  # new objects; young, middle collections
 MALFORMED: Final = "malformed-block"  # the verdict on bytes that are not a block
 
 
@@ -74,21 +73,10 @@ def import_blocks(
     """
     importing = _Importing(ledger, progress)
     started = time.perf_counter()
-    with _rare_collections(), closing(ledger.add_blocks(importing.read(stream), clock)) as verdicts:
+    with rare_collections(), closing(ledger.add_blocks(importing.read(stream), clock)) as verdicts:
         for verdict in verdicts:
             importing.count(verdict)
     return importing.result(time.perf_counter() - started)
-
-
-@contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Run Python's cyclic garbage collector rarely: millions of coins create few cycles."""
-    before = gc.get_threshold()
-    gc.set_threshold(*_COLLECT_AFTER)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 def import_verdicts(ledger: Ledger, stream: BinaryIO, clock: Clock) -> Iterator[ImportVerdict]:
