@@ -5,7 +5,7 @@ blocks towards it. A received block waits until its parent is stored.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import dropwhile, islice
 from operator import attrgetter
@@ -87,6 +87,7 @@ class BlockDownload(Part):
         self._goal: BlockTreeEntry | None = None
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
         self._scan_start = 0  # in the plan: what is before it has arrived or is in flight
+        self._losses_seen = 0  # of the queue
         self._stall_s = STALL_S_MIN
         self._is_watching = False
         self._is_retry_due = False  # after a wait for headers
@@ -106,8 +107,7 @@ class BlockDownload(Part):
     def closed(self, link: Link) -> None:
         """Forget a link, and request its outstanding blocks from other links."""
         fetch = self._fetches.pop(link.id)
-        for block_id in list(fetch.flights):
-            self._end_flight(fetch, block_id)
+        self._lose_flights(fetch, list(fetch.flights))
         self.schedule()
 
     def expects(self, link: Link, block: BlockMessage) -> bool:
@@ -152,7 +152,7 @@ class BlockDownload(Part):
             fetch.failures = 0
             fetch.open_until_us = self._deadline_us(len(fetch.flights))
             self._block_queue.add_all(blocks, link)
-            self._context.defer(self._schedule)
+            self._context.defer(self.schedule)
         return len(blocks)
 
     def heights_in_flight(self, link: Link) -> tuple[int, ...]:
@@ -177,7 +177,7 @@ class BlockDownload(Part):
         fetch = self._fetches[link.id]
         if block_id not in fetch.flights:
             return False
-        self._end_flight(fetch, block_id)
+        self._lose_flights(fetch, [block_id])  # unless it can be reconstructed
         fetch.open_until_us = self._deadline_us(len(fetch.flights))
         return True
 
@@ -196,8 +196,7 @@ class BlockDownload(Part):
         """Forget a peer's best known block if it lacks a requested one."""
         fetch = self._fetches[link.id]
         requested = [item.id for item in message.items if item.id in fetch.flights]
-        for block_id in requested:
-            self._end_flight(fetch, block_id)
+        self._lose_flights(fetch, requested)
         if requested:
             link.best_known = None
             self._failed(link, fetch)
@@ -210,14 +209,10 @@ class BlockDownload(Part):
             return
         fetch = self._fetches[link.id]
         missing = [item.id for item in request.items if item.id in fetch.flights]
-        for block_id in missing:
-            self._end_flight(fetch, block_id)
+        self._lose_flights(fetch, missing)
         if event.failed or len(missing) == len(request.items):
             self._failed(link, fetch)
-        if missing:
-            self.schedule()
-        else:
-            self._schedule()
+        self.schedule()
 
     def blocks_validated(self, valid: Sequence[tuple[Link, BlockMessage]]) -> None:
         """Continue after verdicts; blocks that were valid show that peers are fast enough."""
@@ -233,16 +228,14 @@ class BlockDownload(Part):
         self._request_competitor(link)
 
     def schedule(self) -> None:
-        """Request missing blocks from links that have them and have room."""
-        self._scan_start = 0
-        self._schedule()
+        """Request missing blocks from links that have them and have room.
 
-    def _schedule(self) -> None:
-        """Do as `schedule`, but scan the plan only from where the last scan ended.
-
-        After an arrival that is enough: it makes no block missing, except one that the full queue
-        drops, for which there is no room yet.
+        The plan is scanned from where the last scan ended, unless what was before that may be
+        missing again.
         """
+        if self._losses_seen != self._block_queue.losses:
+            self._losses_seen = self._block_queue.losses
+            self._scan_start = 0
         self._choose_goal()
         self._refill_plan()
         if self._is_next_block_coming() or self._waits_for_headers():
@@ -448,6 +441,12 @@ class BlockDownload(Part):
         self._requested_from[block_id] -= 1
         if not self._requested_from[block_id]:
             del self._requested_from[block_id]
+
+    def _lose_flights(self, fetch: _Fetch, block_ids: Iterable[Hash32]) -> None:
+        """End flights without their blocks, which are missing again."""
+        for block_id in block_ids:
+            self._end_flight(fetch, block_id)
+            self._scan_start = 0
 
     def _failed(self, link: Link, fetch: _Fetch) -> None:
         """Wait longer after each consecutive failed request, then close the link."""

@@ -77,6 +77,9 @@ class BlockQueue(Part):
         self._expected_bytes = float(EXPECTED_BYTES_START)
         self._validating_bytes = 0
         self._queued_bytes = 0
+        self.losses = (
+            0  # how many blocks have left it, or were not reconstructed, and may be missing
+        )
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle the ledger's verdicts, and blocks that reached it by another way."""
@@ -134,6 +137,7 @@ class BlockQueue(Part):
     def release(self, block_id: Hash32) -> None:
         """Record that a block is not being reconstructed any more."""
         self._reserved.pop(block_id, None)
+        self.losses += 1
 
     def add_holder(self, block_id: Hash32, link: Link) -> None:
         """Record that another link has a block that is in the queue or stored."""
@@ -243,7 +247,9 @@ class BlockQueue(Part):
                 del self._validating_ids[queued.block.block_id]
                 self._validating_bytes -= queued.size
             judged += zip(run, verdict.errors, strict=False)  # none, if the run is not ours
+            self.losses += max(len(run) - len(verdict.errors), 0)
         accepted = [queued for queued, error in judged if error is None]
+        self.losses += len(judged) - len(accepted)
         self._credit_senders(accepted)
         for queued, error in judged:
             if error is None:
@@ -322,6 +328,7 @@ class BlockQueue(Part):
         self._queued_bytes += queued.size
         while self._queued_bytes > QUEUED_BYTES_MAX:
             self._dequeue(max(self._queued, key=self._height))
+            self.losses += 1
 
     def _height(self, block_id: Hash32) -> int:
         parent = self._context.chain.get(self._queued[block_id].previous)
@@ -385,4 +392,5 @@ class BlockQueue(Part):
         while descendants:
             for child_id in list(self._children.get(descendants.pop(), [])):
                 self._dequeue(child_id)
+                self.losses += 1
                 descendants.append(child_id)

@@ -54,6 +54,12 @@ class Download:
         link = self.source.choice(waiting)
         self._end(link, self._requests[link].popleft(), self.source.choice(ENDS))
 
+    def check_scan(self) -> None:
+        """Check that no block is missing where the plan is not scanned again."""
+        download, queue = self.rig.gossip._block_download, self.rig.gossip._block_queue
+        if download._losses_seen == queue.losses:
+            assert all(map(download._is_coming, download._plan[: download._scan_start]))
+
     def _end(self, link: LinkId, request: GetData, how: str) -> None:
         if how == "gone":
             self._note(self.rig.handle(Closed(link, "gone")))
@@ -81,6 +87,7 @@ def test_every_block_is_fetched_in_the_end(monkeypatch, seed):
     download, steps = Download(Random(seed)), 0
     while not download.is_done:
         download.step()
+        download.check_scan()
         steps += 1
         assert steps < STEPS_MAX, "the download stalled"
 
