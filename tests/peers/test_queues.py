@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from chain.gossip.wire.messages import BlockMessage, Ping
 from chain.service.peers.inbox import (
     EVENT_BYTES_MIN,
     LINK_BYTES_MAX,
+    RUN_BYTES_MAX,
     Inbox,
     TrafficTotals,
     split_frames,
@@ -210,6 +212,32 @@ def test_blocks_in_a_row_come_to_the_core_together_and_other_messages_alone() ->
     events = split_frames(ONE, [*blocks[:3], Ping(1), Ping(2), blocks[3]], 500)
     runs = [tuple(blocks[:3]), (Ping(1),), (Ping(2),), (blocks[3],)]
     assert [event.messages for event in events] == runs
+
+
+@pytest.mark.parametrize(
+    ("size", "together"), [(RUN_BYTES_MAX // 2, 2), (RUN_BYTES_MAX // 2 + 1, 1)]
+)
+def test_blocks_that_wait_are_one_event_with_those_behind_them_if_they_are_small(
+    size: int, together: int
+) -> None:
+    inbox = Inbox()
+    for link in (ONE, TWO):
+        inbox.open(link)
+    blocks = [BlockMessage(bytes([n]) * 100) for n in range(4)]
+
+    async def body() -> None:
+        for link, block in ((ONE, blocks[0]), (TWO, blocks[1]), (ONE, blocks[2])):
+            await inbox.deliver(link, Frames(link, (block,), size), size)
+        await inbox.deliver(ONE, Frames(ONE, (Ping(1),), 5), 5)
+        await inbox.deliver(ONE, Frames(ONE, (blocks[3],), size), size)
+
+    asyncio.run(body())
+    taken = list(iter(inbox.take, None))
+    of_one = [event for event in taken if isinstance(event, Frames) and event.link == ONE]
+    messages = [message for event in of_one for message in event.messages]
+    assert messages == [blocks[0], blocks[2], Ping(1), blocks[3]]
+    assert [len(event.messages) for event in of_one][:2] == ([2, 1] if together == 2 else [1, 1])
+    assert sum(event.size for event in of_one) == 3 * size + 5
 
 
 def test_tiny_blocks_fill_the_inbox_whether_they_come_together_or_not() -> None:

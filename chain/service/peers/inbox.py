@@ -5,7 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeGuard
 
 from chain.gossip.events import Event, Frames, LinkId
 from chain.gossip.wire.messages import BlockMessage, Message
@@ -43,6 +43,7 @@ class LinkTally:
 LINK_BYTES_MAX: Final = 1024 * 1024  # a link's limit, at which its reader waits
 EVENT_BYTES_MIN: Final = 256  # memory of an empty message
 SLICE_BYTES: Final = 16 * 1024
+RUN_BYTES_MAX: Final = 128 * 1024  # of blocks that are one event, though they came in more
 
 
 class _LinkQueue:
@@ -102,8 +103,11 @@ class Inbox:
             self._turns.append(link)
         messages = len(event.messages) if isinstance(event, Frames) else 1
         cost = max(size, EVENT_BYTES_MIN * messages)
-        queue.events.append((event, cost))
         queue.size += cost
+        if queue.events and (run := _one_run(queue.events[-1][0], event)) is not None:
+            _, before = queue.events.pop()
+            event, cost = run, before + cost
+        queue.events.append((event, cost))
         self.totals.received_bytes += size
         self._has_events.set()
 
@@ -129,6 +133,19 @@ class Inbox:
             return event
         self._has_events.clear()
         return None
+
+
+def _one_run(before: Event, event: Event) -> Frames | None:
+    """Return blocks as one event with the blocks before them, as long as these are few bytes."""
+    if not (_has_blocks(before) and _has_blocks(event)):
+        return None
+    if before.size + event.size > RUN_BYTES_MAX:
+        return None
+    return Frames(event.link, before.messages + event.messages, before.size + event.size)
+
+
+def _has_blocks(event: Event) -> TypeGuard[Frames]:
+    return isinstance(event, Frames) and isinstance(next(iter(event.messages), None), BlockMessage)
 
 
 def split_frames(link: LinkId, messages: Sequence[Message], size: int) -> list[Frames]:
