@@ -45,7 +45,7 @@ from chain.primitives.compiled_block import compile_reader
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.signature_batch import compile_loop
 
-_SYNC_HEADERS_MIN: Final = 1_000  # so many new ones come together only in a sync
+_SYNC_HEADERS_MIN: Final = 1_000  # so many come together only in a sync
 
 T = TypeVar("T")
 
@@ -139,12 +139,13 @@ class Ledger:
         """Add headers, parents first, up to the first that breaks a rule.
 
         They are committed on return; during an `add_blocks` that is not pipelined, together with
-        its blocks.
+        its blocks. A power cut may lose thousands of a sync: peers have them.
         """
         last, accepted, added = None, 0, 0
         error: InvalidError | None = None
         new: BlockTreeEntry | None = None  # the last one, unless it was known
-        with self._writing(may_join=True):
+        in_sync = len(headers) >= _SYNC_HEADERS_MIN
+        with self._writing(may_join=True, is_durable=not in_sync):
             for header in headers:
                 # The tree has the parents of all that it has: what builds on a new header is new.
                 # But it knows excluded ones by their ids, even if their headers were forgotten.

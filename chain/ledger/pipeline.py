@@ -159,18 +159,18 @@ class Pipeline:
         yield from last
 
     @contextmanager
-    def changing(self, *, may_join: bool = False) -> Iterator[None]:
+    def changing(self, *, may_join: bool = False, is_durable: bool = True) -> Iterator[None]:
         """Run a change other than adding a block, as one transaction.
 
         With `may_join`, it may also run between two verdicts of add_blocks, as part of its
-        transaction, while no block is unverified.
+        transaction, while no block is unverified. If not `is_durable`, a power cut may lose it.
         """
         self._check_usable()
         joins = may_join and self.state is not State.IDLE
         assert not self._unverified, "no other change while signatures are pending"
         if not joins:
             self._on(Event.START)
-        with self._closing_on_failure():
+        with self._closing_on_failure(), self._syncing(is_durable=is_durable or joins):
             self._begin()
             self._on_verified()
             yield

@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 
 import pytest
+from sqlalchemy import event
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
@@ -499,3 +500,22 @@ def test_headers_of_a_sync_have_the_code_for_their_blocks_compiled(tmp_path, cou
         assert ledger.add_headers(each, NOW).error is None
     ledger.close()  # waits for the threads
     assert [function.cache_info().misses for function in cached] == [compiled] * len(cached)
+
+
+@pytest.mark.parametrize(("count", "synchronous"), [(999, "FULL"), (1000, "NORMAL")])
+def test_headers_of_a_sync_do_not_wait_for_the_disk_but_the_next_block_does(
+    tmp_path, count, synchronous
+):
+    levels, settings = {1: "NORMAL", 2: "FULL"}, []
+    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
+
+    def note(connection):
+        driver = connection.connection.driver_connection
+        settings.append(levels[driver.execute("PRAGMA synchronous").fetchone()[0]])
+
+    event.listen(ledger._connection.engine, "commit", note)
+    blocks = ChainBuilder(REGTEST).grow(count)
+    assert ledger.add_headers(headers_of(blocks), NOW).added == count
+    feed(ledger, blocks[:1])
+    ledger.close()
+    assert settings == [synchronous, "FULL"]
