@@ -1,9 +1,12 @@
 """What a hostile server can do to the connection that carries our POSTs up (H7, H8, H9, H32)."""
 
 import asyncio
+import socket
+import struct
 
 import pytest
 
+from chain.gossip.wire.address import parse_address
 from chain.service.http.http_error import ServerError, StatusError
 from chain.service.peers.patience import ClientLimits
 from chain.service.peers.pipe import BUFFERED_BYTES_MAX, HEAD_BYTES_MAX, Pipe
@@ -257,3 +260,50 @@ def test_little_is_buffered_of_an_answer_that_is_read_slowly() -> None:
 
     asyncio.run(main())
     assert max(held) <= 2 * BUFFERED_BYTES_MAX
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nt: ", b"1;x="])
+def test_what_is_no_body_is_bounded_behind_the_head_too(endless: bytes) -> None:
+    async def handle(_head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(chunked(b"x").removesuffix(b"0\r\n\r\n") + endless)
+        while not writer.is_closing():
+            writer.write(b"y" * 1_000)
+            await asyncio.sleep(0)
+
+    with pytest.raises(ServerError, match="over 16384 bytes") as caught:
+        ask(handle)
+    assert caught.value.is_fault
+
+
+def test_a_connection_that_is_reset_at_once_is_lost_and_no_fault() -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            loop = asyncio.get_running_loop()
+            pipe = Pipe(parse_address(*server.getsockname()), {}, ClientLimits(connect_s=1.0))
+            for _ in range(50):
+                asking = loop.create_task(pipe.post("/up", b"x", {}, TIMEOUT_S))
+                taken, _ = await loop.sock_accept(server)
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                taken.close()
+                with pytest.raises(ServerError) as caught:
+                    await asking
+                assert not caught.value.is_fault
+
+    asyncio.run(main())
+
+
+def test_many_small_parts_of_an_answer_are_taken_at_once() -> None:
+    parts = [b"%d" % (number % 10) for number in range(2_000)]
+
+    async def main() -> list[bytes]:
+        async with serving(canned(chunked(*parts))) as address:
+            pipe = Pipe(address, {}, ClientLimits(connect_s=1.0))
+            async with pipe.ask("/blocks", b"", {}, len(parts)) as chunks:
+                taken = [chunk async for chunk in chunks]
+            pipe.close()
+        return taken
+
+    taken = asyncio.run(main())
+    assert b"".join(taken) == b"".join(parts)
+    assert len(taken) <= 20

@@ -214,6 +214,21 @@ def test_blocks_in_a_row_come_to_the_core_together_and_other_messages_alone() ->
     assert [event.messages for event in events] == runs
 
 
+def test_events_without_a_message_fill_the_inbox_too() -> None:
+    async def body() -> int:
+        inbox = Inbox()
+        inbox.open(ONE)
+        count = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                while True:
+                    await inbox.deliver(ONE, Frames(ONE, (), 0), 0)
+                    count += 1
+        return count
+
+    assert asyncio.run(body()) == LINK_BYTES_MAX // EVENT_BYTES_MIN
+
+
 @pytest.mark.parametrize(
     ("size", "together"), [(RUN_BYTES_MAX // 2, 2), (RUN_BYTES_MAX // 2 + 1, 1)]
 )

@@ -59,6 +59,7 @@ class _Sync:
     unconnecting: int = 0
     failures: int = 0
     validating: dict[Token, _Batch] = field(default_factory=dict)  # in order
+    refused: Hash32 | None = None  # the reply that follows this refused header is ignored
     low_work: list[Header] = field(default_factory=list)
 
 
@@ -120,7 +121,8 @@ class HeaderSync(Part):
 
     def expects(self, link: Link, _: Headers) -> bool:
         """Return whether headers from this link are a reply to our request."""
-        return self._syncs[link.id].requested is not None
+        sync = self._syncs[link.id]
+        return sync.requested is not None or sync.refused is not None
 
     def request(self, link: Link, after: Sequence[Hash32] = ()) -> None:
         """Request headers after our best one or the ids in `after`; one request per link."""
@@ -167,6 +169,9 @@ class HeaderSync(Part):
         why = self._fault(headers)
         if why:
             self._context.misbehaved(link, why)
+            return
+        if headers[0].previous == sync.refused:
+            sync.refused = None
             return
         if sync.low_work and headers[0].previous == sync.low_work[-1].id:
             headers = (*sync.low_work, *headers)
@@ -218,12 +223,17 @@ class HeaderSync(Part):
         return True
 
     def _forget_following(self, sync: _Sync, refused: _Batch) -> None:
-        """Ignore the verdicts on headers that follow refused ones: they are missing a parent."""
+        """Ignore what follows refused headers: verdicts, and the reply to the open request.
+
+        It is missing a parent, which is not the peer's fault if the headers are only too new.
+        """
         last = refused.last
         for token, batch in list(sync.validating.items()):
             if batch.previous == last:
                 del sync.validating[token], self._validating[token]
                 last = batch.last
+        if sync.requested is not None and sync.requested.locator[0] == last:
+            sync.requested, sync.refused = None, last
 
     def _report_progress(self, link: Link) -> None:
         for callback in self.on_progress:

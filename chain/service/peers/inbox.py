@@ -101,7 +101,7 @@ class Inbox:
             return
         if not queue.events:
             self._turns.append(link)
-        messages = len(event.messages) if isinstance(event, Frames) else 1
+        messages = max(len(event.messages), 1) if isinstance(event, Frames) else 1
         cost = max(size, EVENT_BYTES_MIN * messages)
         queue.size += cost
         if queue.events and (run := _one_run(queue.events[-1][0], event)) is not None:

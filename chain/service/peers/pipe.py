@@ -6,7 +6,6 @@ bounded head and body, and a deadline.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from typing import Final
@@ -23,7 +22,7 @@ from chain.service.http.http_error import (
 )
 from chain.service.peers.patience import ClientLimits, Patience
 
-HEAD_BYTES_MAX: Final = 16 * 1024
+HEAD_BYTES_MAX: Final = 16 * 1024  # of an answer's head, or in a row of what is not its body
 BUFFERED_BYTES_MAX: Final = 256 * 1024  # of a body, and one read of a socket; then none is read
 IDLE_S_MAX: Final = 60.0  # shorter than the server's: else it closes as we write
 _OK: Final = 200
@@ -108,8 +107,8 @@ class Pipe:
             raise ServerError("too slow") from None
         except OSError as error:
             raise ServerError(connection_problem(error)) from error
-        self._connection = made
         made.check_peer(self._address)
+        self._connection = made
         return made
 
 
@@ -136,10 +135,10 @@ class _Connection(asyncio.Protocol):
         self._success = 0  # the status that is expected
         self._is_in_head = False
         self._error: ServerError | None = None  # that ended the answer
-        self._body: deque[bytes] = deque()  # what nobody has taken yet
+        self._body: list[bytes] = []  # what nobody has taken yet
         self._body_bytes = 0
         self._news: asyncio.Future[None] | None = None  # of anything of the above
-        self._head_bytes = 0
+        self._head_bytes = 0  # of the head, and then since the last part of the body
         self._retry_after = ""
         self._is_compressed = False
         self.is_open = True
@@ -168,9 +167,10 @@ class _Connection(asyncio.Protocol):
             if self._parser is None:
                 return b""
             await self._next_news()
-        chunk = self._body.popleft()
-        self._body_bytes -= len(chunk)
-        if self._transport is not None and self._body_bytes < BUFFERED_BYTES_MAX:
+        chunk = b"".join(self._body)
+        self._body.clear()
+        self._body_bytes = 0
+        if self._transport is not None:
             self._transport.resume_reading()
         return chunk
 
@@ -183,10 +183,14 @@ class _Connection(asyncio.Protocol):
             raise self._error
 
     def check_peer(self, address: Address) -> None:
-        """Raise ServerError unless the connection is to this address."""
+        """Raise ServerError, and close, unless the connection is to this address."""
         assert self._transport is not None, "connected before it is used"
         peer = self._transport.get_extra_info("peername")
-        if peer is None or parse_address(*peer[:2]) != address:
+        if peer is None:  # it was reset already
+            self.abort()
+            raise ServerError("connection lost")
+        if parse_address(*peer[:2]) != address:
+            self.abort()
             raise ServerError(f"connected to {peer}", is_fault=True)
 
     def abort(self) -> None:
@@ -203,16 +207,17 @@ class _Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Read the answer; one with too long a head is the server's fault."""
+        """Read the answer; one with too long a head, or trailer, is the server's fault."""
         if self._is_in_head:
             room = HEAD_BYTES_MAX - self._head_bytes
             self._head_bytes += len(data)
             self._feed(data[:room])
             data = data[room:]
-            if data and self._is_in_head:
-                self._fail(ServerError(f"over {HEAD_BYTES_MAX} bytes", is_fault=True))
-        if data:
+        if data and not self._is_in_head:
+            self._head_bytes += len(data)
             self._feed(data)
+        if self._head_bytes > HEAD_BYTES_MAX:
+            self._fail(ServerError(f"over {HEAD_BYTES_MAX} bytes", is_fault=True))
         if self._transport is not None and self._body_bytes >= BUFFERED_BYTES_MAX:
             self._transport.pause_reading()
 
@@ -239,7 +244,7 @@ class _Connection(asyncio.Protocol):
         elif self._is_compressed:
             self._fail(ServerError("a compressed answer", is_fault=True))
         else:
-            self._is_in_head = False
+            self._is_in_head, self._head_bytes = False, 0
             self._wake()
 
     def on_body(self, data: bytes) -> None:
@@ -247,6 +252,7 @@ class _Connection(asyncio.Protocol):
         if self._parser is not None and self._error is None:  # not of a second answer
             self._body.append(data)
             self._body_bytes += len(data)
+            self._head_bytes = 0
             self._wake()
 
     def on_message_complete(self) -> None:

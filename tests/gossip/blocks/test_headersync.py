@@ -114,6 +114,24 @@ def test_what_follows_refused_headers_is_no_further_fault(ahead_s, is_closed):
         assert rig.ledger.chain.best_header.id == after.id
 
 
+@pytest.mark.parametrize("more", [3, 30])
+def test_the_reply_behind_headers_that_are_too_new_is_ignored_until_they_are_asked_for_again(more):
+    rig = Rig()
+    builder = chain()
+    builder.grow(HEADERS_MAX - 1, time=None)
+    builder.add(time=rig.now.unix_s + SIMULATION.header_ahead_s_max + 600)
+    builder.grow(more)
+    link = rig.dial()
+    first = sent(rig.actions, GetHeaders, link)[-1]
+    ahead = sent(rig.say_headers(link, builder.blocks[:HEADERS_MAX]), GetHeaders, link)[-1]
+    rig.handle(RequestFinished(link, first, failed=False))
+    actions = rig.say_headers(link, builder.blocks[HEADERS_MAX:])
+    actions += rig.handle(RequestFinished(link, ahead, failed=False))
+    assert closed(actions) == []
+    assert sent(actions, GetHeaders) == []
+    assert sent_to(rig.wait(10), GetHeaders) == [link]
+
+
 def test_blocks_wait_no_longer_once_the_batch_after_a_full_one_is_empty():
     rig = Rig()
     link = rig.accept()
