@@ -17,7 +17,7 @@ from chain.gossip.actions import ConnectionType, Priority, ValidateHeaders
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
 from chain.gossip.events import HeadersVerdict, LinkId, RequestFinished, Token
-from chain.gossip.wire.messages import HEADERS_MAX, GetHeaders, Headers
+from chain.gossip.wire.messages import HEADERS_MAX, GetHeaders, Headers, Request
 from chain.primitives.block import Header
 from chain.primitives.compact import work_from_bits
 from chain.primitives.numbers import NULL_HASH, SECOND_US, Hash32
@@ -142,6 +142,7 @@ class HeaderSync(Part):
         """Record that an HTTP request ended, if it carried our getheaders."""
         sync = self._syncs[link.id]
         if sync.requested is not event.message:
+            self._expect_no_reply(sync, event.message)
             return
         sync.requested = None
         sync.failures += 1
@@ -390,6 +391,13 @@ class HeaderSync(Part):
         sync = self._syncs.get(link.id)
         if sync is not None and sync.requested is request:
             self._context.close(link, "did not answer getheaders in time", CODE_TIMEOUT)
+        elif sync is not None:
+            self._expect_no_reply(sync, request)
+
+    def _expect_no_reply(self, sync: _Sync, request: Request) -> None:
+        """Expect no longer the reply that would be ignored."""
+        if isinstance(request, GetHeaders) and request.locator[0] == sync.refused:
+            sync.refused = None
 
     def work_min(self) -> int:
         """Return the minimum work of a chain that is passed to the ledger (Bitcoin: anti-DoS)."""

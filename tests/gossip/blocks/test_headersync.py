@@ -132,6 +132,24 @@ def test_the_reply_behind_headers_that_are_too_new_is_ignored_until_they_are_ask
     assert sent_to(rig.wait(10), GetHeaders) == [link]
 
 
+@pytest.mark.parametrize("opens", ["dial", "accept"])
+def test_a_reply_that_would_be_ignored_is_not_expected_for_ever(opens):
+    rig = Rig()
+    builder = chain()
+    builder.grow(HEADERS_MAX - 1, time=None)
+    builder.add(time=rig.now.unix_s + SIMULATION.header_ahead_s_max + 600)
+    link = getattr(rig, opens)()
+    ahead = sent(rig.say_headers(link, builder.blocks), GetHeaders, link)[-1]
+    [(_, state)] = rig.gossip._header_sync._syncs.items()
+    assert state.refused == builder.tip.id
+    if opens == "dial":
+        rig.handle(RequestFinished(link, ahead, failed=True))
+    else:  # after RESPONSE_TIMEOUT_S, in which this link would end for the blocks that it owes
+        rig.gossip._header_sync._expire(rig.gossip._context.links[link], ahead)
+    assert rig.is_open(link)
+    assert state.refused is None
+
+
 def test_blocks_wait_no_longer_once_the_batch_after_a_full_one_is_empty():
     rig = Rig()
     link = rig.accept()
