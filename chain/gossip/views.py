@@ -28,7 +28,7 @@ class ChainView(Protocol):
         """Return whether the block itself is stored."""
 
     def has_data(self, entry: BlockTreeEntry, /) -> bool:
-        """Return the same of an entry, for which nothing is looked up (Core: BLOCK_HAVE_DATA)."""
+        """Return whether an entry's block is stored, without a search (Core: BLOCK_HAVE_DATA)."""
 
 
 class PoolItem(Protocol):

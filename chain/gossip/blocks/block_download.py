@@ -87,7 +87,7 @@ class BlockDownload(Part):
         self._goal: BlockTreeEntry | None = None
         self._plan: list[BlockTreeEntry] = []  # missing blocks towards the goal, lowest first
         self._scan_start = 0  # in the plan: what is before it has arrived or is in flight
-        self._losses_seen = 0  # of the queue
+        self._losses_seen = 0  # of the queue, at the last scan
         self._stall_s = STALL_S_MIN
         self._is_watching = False
         self._is_retry_due = False  # after a wait for headers

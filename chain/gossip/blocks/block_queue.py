@@ -77,9 +77,7 @@ class BlockQueue(Part):
         self._expected_bytes = float(EXPECTED_BYTES_START)
         self._validating_bytes = 0
         self._queued_bytes = 0
-        self.losses = (
-            0  # how many blocks have left it, or were not reconstructed, and may be missing
-        )
+        self.losses = 0  # of blocks that left it without being stored: they may be missing again
 
     def handlers(self) -> tuple[Handler, ...]:
         """Handle the ledger's verdicts, and blocks that reached it by another way."""
