@@ -14,10 +14,16 @@ def meets_target(block_id: Hash32, bits: int, params: Params) -> bool:
 
     False for `bits` easier than the network's limit (Bitcoin: CheckProofOfWork).
     """
+    target = target_of_bits(bits, params)
+    return target is not None and int.from_bytes(block_id, "little") <= target
+
+
+def target_of_bits(bits: int, params: Params) -> int | None:
+    """Return the target of `bits`; None if they are no target, or easier than the limit."""
     target = target_from_bits(bits)
     limit = target_from_bits(params.target_limit_bits)
     assert limit is not None, "a network's limit is a target"
-    return target is not None and int.from_bytes(block_id, "little") <= target <= limit
+    return None if target is None or target > limit else target
 
 
 def asert_target(reference: int, drift_s: int, half_life_s: int, limit: int) -> int:

@@ -23,7 +23,7 @@ from chain.gossip.seeds import DnsSeed
 from chain.gossip.wire.address import Address
 from chain.gossip.wire.hello import Hello, HelloReply
 from chain.gossip.wire.messages import BlockMessage, Message
-from chain.primitives.block import Header
+from chain.primitives.block import RawHeaders
 from chain.primitives.numbers import Hash32
 from chain.primitives.transaction import Transaction
 
@@ -154,7 +154,7 @@ class ValidateHeaders:
     """Validate headers, each the child of the one before; gives `HeadersVerdict`."""
 
     token: Token
-    headers: tuple[Header, ...]
+    headers: RawHeaders
 
 
 @dataclass(frozen=True, slots=True)

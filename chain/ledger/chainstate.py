@@ -7,6 +7,7 @@ signatures. Nothing here begins or commits a transaction.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Final
 
 from sqlalchemy import Connection
@@ -15,6 +16,7 @@ from chain.consensus.block_validation import check_block, check_block_context
 from chain.consensus.entry import BlockTreeEntry, fork_point
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_context, check_header_work
+from chain.consensus.header_run import are_valid
 from chain.consensus.params import Params
 from chain.ledger.chain_tip import ChainTip
 from chain.ledger.db.exclusion import read_sequences, write_excluded
@@ -22,7 +24,8 @@ from chain.ledger.outcomes import BlockAdded, ChainMove, MovedBlocks, RefusedErr
 from chain.ledger.signature_verifier import Verification
 from chain.ledger.timing import BlockTiming, Lap
 from chain.ledger.tree import HeaderTree
-from chain.primitives.block import Block, Header
+from chain.primitives.block import Block, Header, RawHeaders
+from chain.primitives.compact import work_from_bits
 from chain.primitives.numbers import id_text
 
 
@@ -76,6 +79,20 @@ class Chainstate:
         entry = self._new_entry(header, now, parent or self._valid_parent(header))
         self._store_header(entry)
         return entry
+
+    def add_headers(self, headers: RawHeaders, now: int) -> BlockTreeEntry | None:
+        """Add new headers upon the best one, and return the last; None: add them one by one."""
+        parent = self._tree.best_header
+        # The tree knows excluded headers by their ids, even if it has forgotten the headers.
+        if self._tree.excluded or self._tree.get(headers.ids[0]) is not None:
+            return None
+        if not are_valid(headers, parent, now, self._params):
+            return None
+        own_work = (work_from_bits(bits) for _, _, bits in headers.columns())
+        _, *works = accumulate(own_work, initial=parent.chain_work)
+        self._archive.add_headers(headers, parent.height + 1, works)
+        self._tree.add_run(parent, headers.raw)
+        return self._tree.best_header
 
     def find(self, block: Block) -> BlockAdded | None:
         """Return the outcome of a block that is stored already, or None; nothing changes.

@@ -132,6 +132,10 @@ class HeaderColumns:
         self._indexed = page
         self._slots, self._used = self._new_index()
 
+    def need_index_from(self, page: int) -> None:
+        """Leave ids below page number `page` out of the next index."""
+        self._indexed = page
+
     def drop_index(self) -> None:
         """Find no ids any longer; entries that were buried here can still read their headers."""
         self._slots = array("I", bytes(4))
@@ -188,6 +192,8 @@ class HeaderColumns:
         first = self._indexed
         indexed = len(self) - first * PAGE_HEADERS
         least = (indexed + PAGE_HEADERS) * of_slots // used
+        if first:  # pages come above while others go below: many, until the next index
+            least *= 4
         slots = array("I", bytes(4 << max(least, _SLOTS_MIN - 1).bit_length()))
         for number in range(first, len(self._pages)):
             _fill(slots, self._pages[number], number * PAGE_HEADERS)

@@ -190,7 +190,7 @@ class HeaderStore:
         """Add consecutive valid headers upon a valid one, without an entry for each.
 
         With what is held below, they become a branch, or more of one, except those that fill no
-        page. Only while a ledger is loaded.
+        page.
         """
         held: list[BlockTreeEntry] = []
         at: BlockTreeEntry | None = base
@@ -237,16 +237,16 @@ class HeaderStore:
     def _take_into(self, branch: HeaderBranch, held: list[BlockTreeEntry], below: int) -> None:
         """Let a branch have what its new pages have, but hold its part of the page of a fork."""
         columns, lowest = branch.columns, branch.first_page * PAGE_HEADERS
-        for entry in held:
-            if entry.height < len(columns):
-                entry.bury(columns)
-                if entry.height >= lowest:
-                    del self._entries[entry.id]
         for height in range(below + 1, lowest):
             entry = columns.entry(height)
             self._entries.setdefault(entry.id, entry)
         if len(branch) and not any(one is branch for one in self._branches):
             self._branches = [*self._branches, branch]
+        for entry in held:  # only now: other threads must find it in one of the two
+            if entry.height < len(columns):
+                entry.bury(columns)
+                if entry.height >= lowest:
+                    del self._entries[entry.id]
 
     def _pages_below(self, entry: BlockTreeEntry) -> int:
         """Return how many pages are deep below an entry."""
@@ -280,7 +280,8 @@ class HeaderStore:
         for branch in self._branches:
             if branch.first_page == number and branch.find(last.id) is not None:
                 self.columns.append(branch.columns.pages[number])
-                branch.first_page += 1  # only now: other threads must find it in one of the two
+                branch.first_page += 1  # as in `_take_into`
+                branch.columns.need_index_from(branch.first_page)
                 if not len(branch):
                     self._branches = [one for one in self._branches if one is not branch]
                 return
@@ -294,7 +295,7 @@ class HeaderStore:
         before = entries[0].parent
         raw = b"".join(entry.header.encode() for entry in entries)
         self.columns.append(Page.of(raw, 0 if before is None else before.chain_work))
-        for entry in entries:  # as above
+        for entry in entries:  # as in `_take_into`
             self._entries.pop(entry.id).bury(self.columns)
 
     def _hold_shared(self, tip: BlockTreeEntry) -> None:

@@ -35,17 +35,18 @@ from chain.ledger.db.url import Database, check_take_over, database_file, is_in_
 from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
-from chain.ledger.pipeline import Clock, Pipeline
+from chain.ledger.pipeline import Clock, Pipeline, State
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTiming
 from chain.ledger.writer import Writer
 from chain.ledger.writer_watch import WriterWatch
-from chain.primitives.block import Block, Header
+from chain.primitives.block import Block, Header, RawHeaders
 from chain.primitives.compiled_block import compile_reader
 from chain.primitives.numbers import Hash32, OutPoint
 from chain.primitives.signature_batch import compile_loop
 
 _SYNC_HEADERS_MIN: Final = 1_000  # so many come together only in a sync
+_BUFFERED_HEADERS_MAX: Final = 10_000  # of a sync; in one commit they touch fewer pages
 
 T = TypeVar("T")
 
@@ -139,13 +140,18 @@ class Ledger:
         """Add headers, parents first, up to the first that breaks a rule.
 
         They are committed on return; during an `add_blocks` that is not pipelined, together with
-        its blocks. A power cut may lose thousands of a sync: peers have them.
+        its blocks. Thousands of a sync may wait for the next commit, or for more of them: a crash
+        may lose these, but peers have them.
         """
+        if len(headers) >= _SYNC_HEADERS_MIN:
+            last = self._add_run(RawHeaders.of(headers), now)
+            if last is not None:
+                return HeadersAdded(last, len(headers), len(headers), None)
         last, accepted, added = None, 0, 0
         error: InvalidError | None = None
         new: BlockTreeEntry | None = None  # the last one, unless it was known
-        in_sync = len(headers) >= _SYNC_HEADERS_MIN
-        with self._writing(may_join=True, is_durable=not in_sync):
+        is_durable = len(headers) < _SYNC_HEADERS_MIN
+        with self._writing(may_join=True, is_durable=is_durable):
             for header in headers:
                 # The tree has the parents of all that it has: what builds on a new header is new.
                 # But it knows excluded ones by their ids, even if their headers were forgotten.
@@ -163,9 +169,6 @@ class Ledger:
                     break
                 last = entry
                 accepted += 1
-        if added >= _SYNC_HEADERS_MIN and not self._has_compiled:
-            self._has_compiled = True
-            self.verifier.run_beside(_compile)
         return HeadersAdded(last, accepted, added, error)
 
     def add_block(self, block: Block, now: int) -> BlockAdded:
@@ -256,8 +259,25 @@ class Ledger:
         self._pipeline.note(values)
 
     def close(self) -> None:
-        """Close the database; everything that add_block returned is committed."""
+        """Close the database; everything that was returned is committed."""
+        if self._pipeline.state is State.IDLE and self._archive.buffered_in_runs:
+            self._commit_headers()
         self._pipeline.close()
+
+    def _add_run(self, headers: RawHeaders, now: int) -> BlockTreeEntry | None:
+        """Add headers of a sync together; None: they have to be added one by one."""
+        with self._pipeline.buffering():
+            last = self._chainstate.add_headers(headers, now)
+        if last is not None and not self._has_compiled:
+            self._has_compiled = True
+            self.verifier.run_beside(_compile)
+        if self._archive.buffered_in_runs >= _BUFFERED_HEADERS_MAX:
+            self._commit_headers()
+        return last
+
+    def _commit_headers(self) -> None:
+        with self._writing(may_join=True, is_durable=False):
+            pass  # what is buffered is written with each commit
 
     def _exclude(self, roots: Sequence[BlockTreeEntry]) -> ChainMove:
         with self._reading():

@@ -178,6 +178,14 @@ class Pipeline:
                 self._commit()
                 self._on(Event.END)
 
+    @contextmanager
+    def buffering(self) -> Iterator[None]:
+        """Run a change whose rows are written with the next commit, whichever that is."""
+        self._check_usable()
+        assert not self._unverified, "no other change while signatures are pending"
+        with self._closing_on_failure():
+            yield
+
     def save(self, *, is_durable: bool) -> None:
         """Commit the rows of the hook without a change of the chain.
 

@@ -17,6 +17,7 @@ PREVIOUS: Final = slice(4, 36)  # in a header
 BITS: Final = slice(72, 76)
 _COLUMNS_MIN: Final = 16  # transactions; with fewer, columns take longer than objects
 _LAYOUT: Final = struct.Struct("<i32s32sIII")
+_COLUMNS: Final = struct.Struct("<i64xII4x")  # version, time and bits
 
 
 @dataclass(slots=True, unsafe_hash=True)
@@ -54,31 +55,68 @@ def decode_header(data: bytes) -> Header:
 class RawHeaders(Sequence[Header]):
     """Headers kept as their 80 bytes each; one is decoded whenever it is looked at."""
 
-    __slots__ = ("_raw",)
+    __slots__ = ("_ids", "raw")
 
     def __init__(self, raw: bytes) -> None:
         """Take headers one behind the other. Raises DecodeError: not a multiple of 80 bytes."""
         if len(raw) % HEADER_BYTES:
             raise DecodeError(f"{len(raw)} bytes are not headers of {HEADER_BYTES} bytes each")
-        self._raw = raw
+        self.raw: Final = raw
+        self._ids: Sequence[Hash32] | None = None
+
+    @classmethod
+    def of(cls, headers: Sequence[Header]) -> "RawHeaders":
+        """Return these headers as bytes."""
+        return headers if isinstance(headers, cls) else cls(b"".join(encode_headers(headers)))
+
+    @property
+    def ids(self) -> Sequence[Hash32]:
+        """The id of each header, hashed once."""
+        if self._ids is None:
+            self._ids = [sha256d(raw) for raw in self.encodings()]
+        return self._ids
+
+    @property
+    def previous(self) -> Sequence[bytes]:
+        """The id of each header's parent."""
+        starts = range(0, len(self.raw), HEADER_BYTES)
+        return [self.raw[at + PREVIOUS.start : at + PREVIOUS.stop] for at in starts]
+
+    @property
+    def is_chain(self) -> bool:
+        """Whether each header is the child of the one before."""
+        return self.previous[1:] == self.ids[:-1]
+
+    def then(self, others: "RawHeaders") -> "RawHeaders":
+        """Return these headers, and the others behind them."""
+        both = RawHeaders(self.raw + others.raw)
+        both._ids = [*self.ids, *others.ids]
+        return both
+
+    def columns(self) -> Iterator[tuple[int, int, int]]:
+        """Yield version, time and bits of each header."""
+        return _COLUMNS.iter_unpack(self.raw)
 
     def encodings(self) -> Iterator[bytes]:
         """Yield the 80 bytes of each header."""
-        starts = range(0, len(self._raw), HEADER_BYTES)
-        return (self._raw[at : at + HEADER_BYTES] for at in starts)
+        starts = range(0, len(self.raw), HEADER_BYTES)
+        return (self.raw[at : at + HEADER_BYTES] for at in starts)
 
     def __len__(self) -> int:
-        return len(self._raw) // HEADER_BYTES
+        return len(self.raw) // HEADER_BYTES
 
     @overload
     def __getitem__(self, index: int) -> Header: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Header, ...]: ...
-    def __getitem__(self, index: int | slice) -> Header | tuple[Header, ...]:
+    def __getitem__(self, index: slice) -> "RawHeaders": ...
+    def __getitem__(self, index: int | slice) -> "Header | RawHeaders":
         places = range(len(self))[index]
-        if isinstance(places, range):
-            return tuple(map(self._at, places))
-        return self._at(places)
+        if not isinstance(places, range):
+            return self._at(places)
+        part = RawHeaders(b"".join(map(self._raw_at, places)))
+        if self._ids is not None:
+            part._ids = [self._ids[place] for place in places]
+        return part
 
     def __eq__(self, other: object) -> bool:
         return tuple(self) == tuple(other) if isinstance(other, Sequence) else NotImplemented
@@ -90,7 +128,10 @@ class RawHeaders(Sequence[Header]):
         return repr(tuple(self))
 
     def _at(self, place: int) -> Header:
-        return decode_header(self._raw[place * HEADER_BYTES : (place + 1) * HEADER_BYTES])
+        return decode_header(self._raw_at(place))
+
+    def _raw_at(self, place: int) -> bytes:
+        return self.raw[place * HEADER_BYTES : (place + 1) * HEADER_BYTES]
 
 
 def encode_headers(headers: Sequence[Header]) -> Iterator[bytes]:

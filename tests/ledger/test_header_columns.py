@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
@@ -518,19 +519,55 @@ def test_other_threads_find_every_header_while_some_are_buried_and_held_again():
             ):
                 problems.append(block_id)
 
+    with running_beside(look, done):
+        for _ in range(30):
+            world.tree.bury(tip)
+            world.tree.exclude([tip.ancestor(source.randrange(1, 400))])
+            world.tree.exclude([])
+    assert not problems
+
+
+def test_other_threads_find_every_header_while_runs_are_added():
+    source, problems, done = Random(5), [], threading.Event()
+    entries = [BlockTreeEntry(GENESIS, None)]
+    for _ in range(400):
+        entries.append(BlockTreeEntry(child_of(entries[-1], source), entries[-1]))
+    trees = [HeaderTree(BlockTreeEntry(GENESIS, None), held_blocks=HELD)]
+
+    def look():
+        chosen = Random(threading.get_ident())
+        while not done.is_set():
+            tree = trees[-1]
+            height = chosen.randint(0, tree.best_header.height)
+            entry = tree.get(entries[height].id)
+            if entry is None or entry.height != height:
+                problems.append(height)
+
+    with running_beside(look, done):
+        for _ in range(100):
+            tree = HeaderTree(BlockTreeEntry(GENESIS, None), held_blocks=HELD)
+            trees.append(tree)
+            for entry in entries[1 : source.randrange(2, 200)]:
+                tree.add(BlockTreeEntry(entry.header, tree.best_header))
+            while (base := tree.best_header).height < 400:
+                some = entries[base.height + 1 : base.height + source.randrange(2, 150)]
+                tree.add_run(base, b"".join(entry.header.encode() for entry in some))
+                tree.bury_ahead()
+    assert not problems
+
+
+@contextmanager
+def running_beside(look, done):
+    """Let two threads look, which change places with this one as often as possible."""
     threads = [threading.Thread(target=look) for _ in range(2)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         for thread in threads:
             thread.start()
-        for _ in range(30):
-            world.tree.bury(tip)
-            world.tree.exclude([tip.ancestor(source.randrange(1, 400))])
-            world.tree.exclude([])
+        yield
     finally:
         done.set()
         sys.setswitchinterval(interval)
         for thread in threads:
             thread.join()
-    assert not problems

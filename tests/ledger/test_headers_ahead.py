@@ -9,7 +9,6 @@ from itertools import count
 from random import Random
 
 import pytest
-from sqlalchemy import event
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
@@ -18,14 +17,12 @@ from chain.consensus.params import REGTEST
 from chain.consensus.work import meets_target
 from chain.ledger.db import loading
 from chain.ledger.db.engine import read_rows
-from chain.ledger.db.index import row_sums
 from chain.ledger.errors import DamagedError
 from chain.ledger.followed_headers import FollowedHeaders
 from chain.ledger.header_columns import PAGE_HEADERS
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.checking import check_ledger
 from chain.ledger.reader import open_reader
-from chain.primitives import compiled_block, signature_batch
 from chain.primitives.block import Block, Header
 from tests.builders import ChainBuilder
 from tests.ledger.chains import NOW, bad_spend, mature_chain, url_of
@@ -33,6 +30,14 @@ from tests.ledger.test_columns import HELD, checked, is_as_written, opened, stat
 
 BLOCKS = 230
 AHEAD = (BLOCKS - HELD) // PAGE_HEADERS * PAGE_HEADERS
+
+
+@pytest.fixture(autouse=True, params=["one by one", "together"])
+def how_added(request, monkeypatch):
+    """How many headers in a row are added and committed."""
+    if request.param == "together":
+        monkeypatch.setattr("chain.ledger.ledger._SYNC_HEADERS_MIN", 1)
+        monkeypatch.setattr("chain.ledger.ledger._BUFFERED_HEADERS_MAX", 1)
 
 
 @pytest.fixture(scope="module")
@@ -482,40 +487,3 @@ def test_branches_ahead_are_the_same_after_a_restart(tmp_path, chain, seed, at_o
                 ledger.add_block(block, NOW)
         assert ledger.tip.chain_work == ledger.tree.best_header.chain_work
         is_as_written(ledger)
-
-
-@pytest.mark.parametrize(("count", "compiled"), [(999, 0), (1000, 1)])
-def test_headers_of_a_sync_have_the_code_for_their_blocks_compiled(tmp_path, count, compiled):
-    pytest.importorskip("llvmlite")
-    ledger = Ledger(tmp_path / "ledger.sqlite", REGTEST, verify_threads=2)
-    cached = (
-        compiled_block._reader_or_none,
-        signature_batch._compiled_or_none,
-        row_sums._compiled_or_none,
-    )
-    for function in cached:
-        function.cache_clear()
-    headers = headers_of(ChainBuilder(REGTEST).grow(count))
-    for each in (headers, headers):
-        assert ledger.add_headers(each, NOW).error is None
-    ledger.close()  # waits for the threads
-    assert [function.cache_info().misses for function in cached] == [compiled] * len(cached)
-
-
-@pytest.mark.parametrize(("count", "synchronous"), [(999, "FULL"), (1000, "NORMAL")])
-def test_headers_of_a_sync_do_not_wait_for_the_disk_but_the_next_block_does(
-    tmp_path, count, synchronous
-):
-    levels, settings = {1: "NORMAL", 2: "FULL"}, []
-    ledger = Ledger(url_of(tmp_path), REGTEST, verify_threads=1)
-
-    def note(connection):
-        driver = connection.connection.driver_connection
-        settings.append(levels[driver.execute("PRAGMA synchronous").fetchone()[0]])
-
-    event.listen(ledger._connection.engine, "commit", note)
-    blocks = ChainBuilder(REGTEST).grow(count)
-    assert ledger.add_headers(headers_of(blocks), NOW).added == count
-    feed(ledger, blocks[:1])
-    ledger.close()
-    assert settings == [synchronous, "FULL"]

@@ -7,18 +7,18 @@ is cheap to make and would be stored forever (Bitcoin: low-work header spam).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
+from chain.consensus.header_run import have_work
 from chain.gossip.actions import ConnectionType, Priority, ValidateHeaders
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
 from chain.gossip.events import HeadersVerdict, LinkId, RequestFinished, Token
 from chain.gossip.wire.messages import HEADERS_MAX, GetHeaders, Headers, Request
-from chain.primitives.block import Header
+from chain.primitives.block import RawHeaders
 from chain.primitives.compact import work_from_bits
 from chain.primitives.numbers import NULL_HASH, SECOND_US, Hash32
 
@@ -36,6 +36,8 @@ AHEAD_S: Final = 1.0  # blocks wait so long for the next full batch of headers .
 AHEAD_S_MAX: Final = 10.0  # ... and so long for all batches of a sync
 FAILURES_MAX: Final = 3
 RETRY_S: Final = 5
+
+_NONE: Final = RawHeaders(b"")
 
 OnProgress = Callable[[Link], None]
 
@@ -60,7 +62,7 @@ class _Sync:
     failures: int = 0
     validating: dict[Token, _Batch] = field(default_factory=dict)  # in order
     refused: Hash32 | None = None  # the reply that follows this refused header is ignored
-    low_work: list[Header] = field(default_factory=list)
+    low_work: RawHeaders = _NONE
 
 
 class HeaderSync(Part):
@@ -161,7 +163,7 @@ class HeaderSync(Part):
     def headers(self, link: Link, message: Headers) -> None:
         """Handle headers: a reply to our request, or an announcement."""
         sync = self._syncs[link.id]
-        headers = message.headers
+        headers = RawHeaders.of(message.headers)
         if not headers:
             sync.requested = None
             self._note_batch(is_full=False)
@@ -171,23 +173,25 @@ class HeaderSync(Part):
         if why:
             self._context.misbehaved(link, why)
             return
-        if headers[0].previous == sync.refused:
+        previous = headers[0].previous
+        if previous == sync.refused:
             sync.refused = None
             return
-        if sync.low_work and headers[0].previous == sync.low_work[-1].id:
-            headers = (*sync.low_work, *headers)
-        sync.low_work = []
+        if sync.low_work and previous == sync.low_work.ids[-1]:
+            headers = sync.low_work.then(headers)
+            previous = headers[0].previous
+        sync.low_work = _NONE
         is_full = len(message.headers) == HEADERS_MAX
         before = next(reversed(sync.validating.values()), None)
-        is_next = before is not None and headers[0].previous == before.last
-        parent = None if is_next else self._context.chain.get(headers[0].previous)
+        is_next = before is not None and previous == before.last
+        parent = None if is_next else self._context.chain.get(previous)
         if not is_next and parent is None:
             self._unconnecting(link, sync, headers)
             return
         sync.failures = 0
         sync.requested = None
         if parent is None:
-            self._validate(link, tuple(headers), is_full=is_full)
+            self._validate(link, headers, is_full=is_full)
         else:
             self._connecting(link, parent, headers, is_full=is_full)
 
@@ -240,10 +244,12 @@ class HeaderSync(Part):
         for callback in self.on_progress:
             callback(link)
 
-    def _fault(self, headers: Sequence[Header]) -> str:
+    def _fault(self, headers: RawHeaders) -> str:
         """Return what is wrong with the headers without their context; empty: nothing."""
-        if any(child.previous != parent.id for parent, child in pairwise(headers)):
+        if not headers.is_chain:
             return "headers that do not form a chain"
+        if have_work(headers, self._context.config.params):
+            return ""
         try:
             for header in headers:
                 check_header_work(header, self._context.config.params)
@@ -251,7 +257,7 @@ class HeaderSync(Part):
             return str(error)
         return ""
 
-    def _unconnecting(self, link: Link, sync: _Sync, headers: Sequence[Header]) -> None:
+    def _unconnecting(self, link: Link, sync: _Sync, headers: RawHeaders) -> None:
         """Request the headers before one with an unknown parent, a limited number of times.
 
         An announcement that arrives while a request is open or pending does not count towards that
@@ -261,7 +267,7 @@ class HeaderSync(Part):
         """
         is_sync_due = sync.requested is not None or link.id in self._wanted
         if is_sync_due and len(headers) <= ANNOUNCED_HEADERS_MAX:
-            sync.announced[headers[-1].id] = None
+            sync.announced[headers.ids[-1]] = None
             if len(sync.announced) > ANNOUNCEMENTS_MAX:
                 del sync.announced[next(iter(sync.announced))]
             self._start_wanted()
@@ -278,20 +284,20 @@ class HeaderSync(Part):
         self._start_wanted()
 
     def _connecting(
-        self, link: Link, parent: BlockTreeEntry, headers: Sequence[Header], *, is_full: bool
+        self, link: Link, parent: BlockTreeEntry, headers: RawHeaders, *, is_full: bool
     ) -> None:
         chain = self._context.chain
         last = parent
         known = 0
-        for header in headers:
-            entry = chain.get(header.id)
+        for block_id in headers.ids:
+            entry = chain.get(block_id)
             if entry is None:
                 break
             last, known = entry, known + 1
         if known:
             link.update_best_known(last)
             self._report_progress(link)
-        fresh = tuple(headers[known:])
+        fresh = headers[known:]
         if not fresh:
             if is_full:
                 self.request(link, last.locator())
@@ -302,18 +308,18 @@ class HeaderSync(Part):
         else:
             self._validate(link, fresh, is_full=is_full)
 
-    def _keep_low_work(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
+    def _keep_low_work(self, link: Link, fresh: RawHeaders, *, is_full: bool) -> None:
         """Keep headers with too little work so far, up to a limit: more may follow."""
         keeping = sum(bool(sync.low_work) for sync in self._syncs.values())
         fits = len(fresh) < LOW_WORK_HEADERS_MAX and keeping < LOW_WORK_LINKS_MAX
         if is_full and fits:
-            self._syncs[link.id].low_work = list(fresh)
-            self.request(link, [fresh[-1].id])
+            self._syncs[link.id].low_work = fresh
+            self.request(link, [fresh.ids[-1]])
         else:
             self._context.trace("low-work headers", link=link.id, count=len(fresh))
             self._start_wanted()
 
-    def _validate(self, link: Link, fresh: tuple[Header, ...], *, is_full: bool) -> None:
+    def _validate(self, link: Link, fresh: RawHeaders, *, is_full: bool) -> None:
         sync = self._syncs[link.id]
         if len(sync.validating) >= VALIDATING_MAX:
             self._wanted[link.id] = None  # requested again when the ledger has caught up
@@ -321,7 +327,7 @@ class HeaderSync(Part):
         sync.unconnecting = 0  # the peer made progress
         self._note_batch(is_full=is_full)
         token = self._context.token()
-        batch = _Batch(fresh[0].previous, fresh[-1].id, is_full, is_next_due=is_full)
+        batch = _Batch(fresh[0].previous, fresh.ids[-1], is_full, is_next_due=is_full)
         sync.validating[token] = batch
         self._validating[token] = link
         self._context.emit(ValidateHeaders(token, fresh))
@@ -406,5 +412,5 @@ class HeaderSync(Part):
         return max(recent, self._context.config.chain_work_min)
 
 
-def _work(headers: Sequence[Header]) -> int:
-    return sum(work_from_bits(header.bits) for header in headers)
+def _work(headers: RawHeaders) -> int:
+    return sum(work_from_bits(bits) for _, _, bits in headers.columns())

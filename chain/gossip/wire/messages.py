@@ -23,6 +23,7 @@ from chain.primitives.block import (
     PREVIOUS,
     Block,
     Header,
+    RawHeaders,
     decode_block,
     decode_header,
     encode_headers,
@@ -224,7 +225,7 @@ class Headers:
         if any(raw[HEADER_BYTES::each]):
             raise DecodeError("a header with transactions")
         starts = range(0, len(raw), each)
-        return cls(tuple(decode_header(raw[start : start + HEADER_BYTES]) for start in starts))
+        return cls(RawHeaders(b"".join(raw[at : at + HEADER_BYTES] for at in starts)))
 
 
 @dataclass(frozen=True, slots=True)

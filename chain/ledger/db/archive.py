@@ -1,9 +1,9 @@
 """Headers, bodies and undo data in the database; new ones are buffered in memory until `take`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, islice, takewhile
-from typing import Final
+from itertools import accumulate, chain, islice, repeat, takewhile
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -29,7 +29,7 @@ from chain.ledger.db.records import (
 from chain.ledger.db.schema import HeaderStatus
 from chain.ledger.errors import DamagedError
 from chain.ledger.header_columns import Page
-from chain.primitives.block import HEADER_BYTES, Block
+from chain.primitives.block import HEADER_BYTES, Block, RawHeaders
 from chain.primitives.encoding import DecodeError
 from chain.primitives.hashes import sha256d
 from chain.primitives.numbers import Hash32, id_text
@@ -55,10 +55,12 @@ class Archive:
 
     def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
         self.buffered_bytes = 0
+        self.buffered_in_runs = 0  # headers
         self._connection = connection
         self._next_number = next_number
         self._next_sequence = next_sequence
         self._headers: dict[Hash32, tuple[int, BlockTreeEntry]] = {}
+        self._runs: list[HeaderRun] = []
         self._states: dict[Hash32, State] = {}
         self._blocks: dict[Hash32, bytes] = {}
         self._undo: dict[Hash32, bytes] = {}
@@ -68,7 +70,7 @@ class Archive:
     @property
     def is_buffering(self) -> bool:
         """Whether `take` would return any rows."""
-        changes = (self._headers, self._states, self._blocks, self._undo)
+        changes = (self._headers, self._runs, self._states, self._blocks, self._undo)
         return any(changes) or self._pages is not None
 
     def add_header(self, entry: BlockTreeEntry) -> None:
@@ -76,6 +78,12 @@ class Archive:
         self._headers[entry.id] = (self._next_number, entry)
         self._states[entry.id] = (HeaderStatus.HEADER, None)
         self._next_number += 1
+
+    def add_headers(self, headers: RawHeaders, height: int, works: Sequence[int]) -> None:
+        """Add new headers in a row, from `height` on; `works` are those of their chains."""
+        self._runs.append(HeaderRun(self._next_number, headers, height, works))
+        self._next_number += len(headers)
+        self.buffered_in_runs += len(headers)
 
     def add_block(self, block: Block) -> None:
         """Add the body of a known header."""
@@ -100,7 +108,8 @@ class Archive:
         delete_keys(self._connection, _DELETE_BLOCKS, written)
 
     def forget(self, block_ids: Iterable[Hash32]) -> None:
-        """Delete the headers of invalid blocks, and their bodies."""
+        """Delete the headers of invalid blocks, and their bodies, in the open transaction."""
+        _insert_runs(self._connection, self._take_runs())  # they may be among them
         ids = iter(block_ids)
         while some := list(islice(ids, LOOKUP_KEYS_MAX)):
             written = []
@@ -155,20 +164,49 @@ class Archive:
         """Return the buffered changes, to be written."""
         states = self._states
         new = [(number, entry, states.pop(entry.id)) for number, entry in self._headers.values()]
-        rows = ArchiveRows(new, states, self._blocks, self._undo, self._pages)
+        runs = self._take_runs()
+        rows = ArchiveRows(runs, new, states, self._blocks, self._undo, self._pages)
         self._headers, self._states, self._blocks, self._undo = {}, {}, {}, {}
         self._pages = None
         self.buffered_bytes = 0
         return rows
+
+    def _take_runs(self) -> "list[HeaderRun]":
+        runs, self._runs, self.buffered_in_runs = self._runs, [], 0
+        return runs
 
 
 State = tuple[HeaderStatus, int | None]  # with the sequence; None if it is not complete
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderRun:
+    """New headers in a row, without blocks."""
+
+    number: int  # of the first
+    headers: RawHeaders
+    height: int  # of the first
+    works: Sequence[int]  # of the chain up to each
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows to insert."""
+        return zip(
+            range(self.number, self.number + len(self.headers)),
+            self.headers.ids,
+            self.headers.encodings(),
+            range(self.height, self.height + len(self.headers)),
+            map(encode_work, self.works),
+            repeat(int(HeaderStatus.HEADER), len(self.headers)),
+            repeat(None, len(self.headers)),
+            strict=True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveRows:
     """Rows to be written."""
 
+    runs: list[HeaderRun]
     headers: list[tuple[int, BlockTreeEntry, State]]  # number and header of each new header
     states: dict[Hash32, State]  # of headers that are already in the table
     blocks: dict[Hash32, bytes]
@@ -177,6 +215,7 @@ class ArchiveRows:
 
     def write_headers(self, connection: Connection) -> None:
         """Write the headers and their states in the open transaction. Raises DamagedError."""
+        _insert_runs(connection, self.runs)
         new = [
             (
                 *(number, entry.id, entry.header.encode(), entry.height, work_bytes(entry)),
@@ -200,6 +239,11 @@ class ArchiveRows:
         write_rows(connection, _INSERT_BLOCK, blocks)
         undo = [(key, raw, undo_checksum(key, raw)) for key, raw in self.undo.items()]
         write_rows(connection, _INSERT_UNDO, undo)
+
+
+def _insert_runs(connection: Connection, runs: Sequence[HeaderRun]) -> None:
+    if runs:
+        insert_values(connection, _INSERT_HEADER, chain.from_iterable(run.rows() for run in runs))
 
 
 def work_bytes(entry: BlockTreeEntry) -> bytes:
