@@ -296,6 +296,12 @@ def import_(  # noqa: PLR0913
     verdicts: Annotated[
         bool, typer.Option("--verdicts", help="Print a JSON line per block; continue if refused.")
     ] = False,
+    verify_only: Annotated[
+        bool,
+        typer.Option(
+            "--verify-only", help="Store nothing: validate from genesis on, without indexes."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Validate and store the blocks of a file (Bitcoin Core's framing: magic, length, block)."""
@@ -304,11 +310,11 @@ def import_(  # noqa: PLR0913
 
     with _failing():
         if verdicts:
-            for verdict in offline.verdicts(settings, file):
+            for verdict in offline.verdicts(settings, file, verify_only=verify_only):
                 with naming_output():
                     sys.stdout.write(json.dumps(verdict) + "\n")
             return
-        result = offline.import_file(settings, file)
+        result = offline.import_file(settings, file, verify_only=verify_only)
         show_result(result, import_lines, as_json=as_json)
         if result["refused"]:
             raise FailedError(

@@ -17,7 +17,10 @@ def import_lines(result: Values) -> Iterator[str]:
     if blocks:
         rate = f"{result['transactions_per_second']:,.0f} transactions/s"
         took = f"in {result['seconds']:,.1f} s ({rate})"
-        yield f"imported {counted(blocks, 'block')}, {counted(transactions, 'transaction')}, {took}"
+        done = "imported" if result["stored"] else "verified"
+        yield f"{done} {counted(blocks, 'block')}, {counted(transactions, 'transaction')}, {took}"
+    elif not result["stored"]:
+        yield "nothing verified: the file has no valid block above genesis"
     elif is_complete:
         yield "nothing imported: the file has no block that the ledger lacks"
     else:
@@ -26,8 +29,10 @@ def import_lines(result: Values) -> Iterator[str]:
         yield f"left out {counted(result['waiting'], 'block')}, whose parents are missing"
     yield _row("height", f"{result['height']:,}")
     yield _row("tip", result["tip"])
-    if blocks and is_complete:
+    if blocks and is_complete and result["stored"]:
         yield "every block of the file is in the ledger"
+    elif blocks and is_complete:
+        yield "every block of the file is valid; nothing was stored"
 
 
 def export_lines(result: Values) -> Iterator[str]:

@@ -15,7 +15,7 @@ from chain.ledger.db.archive import Archive, read_undo
 from chain.ledger.db.batch import Batch
 from chain.ledger.db.coins import CoinSet, CoinStore
 from chain.ledger.db.engine import write_rows
-from chain.ledger.db.index.index_writer import IndexRows, index_rows
+from chain.ledger.db.index.index_writer import IndexRows, NoIndexRows
 from chain.ledger.errors import DamagedError
 from chain.ledger.outcomes import ChainMove, RefusedError
 from chain.ledger.signature_verifier import Verification, VerifiedSpends, Verifier
@@ -56,9 +56,15 @@ class ChainTip:
         self._connection = writer.connection
         self._params = params
         self._verifier = verifier
-        self._rows = IndexRows()
+        self._new_rows = IndexRows
+        self._rows = self._new_rows()
         self._heights: list[tuple[int, Hash32, int]] = []
         self._written_tip = tip
+
+    def leave_out_indexes(self) -> None:
+        """See Ledger.leave_out_indexes."""
+        self._new_rows = NoIndexRows
+        self._rows = self._new_rows()
 
     @property
     def is_large(self) -> bool:
@@ -85,7 +91,7 @@ class ChainTip:
         verify = self._verifier.gather if deferred else self._verifier.start
         verification = verify(connection.checks)
         timing.verify_s += lap()
-        rows = self._rows if deferred else IndexRows()  # a refused block leaves no rows
+        rows = self._rows if deferred else self._new_rows()  # a refused block leaves no rows
         rows.add(block, entry.height, connection.spent)  # while the threads verify
         timing.connect_s += lap()
         if not deferred:
@@ -145,7 +151,9 @@ class ChainTip:
             raise DamagedError(f"block {id_text(entry.id)} has no undo data")
         removed, restored = self._reversed_coins(block, entry, spent)
         self.coins.apply(removed, restored)
-        index_rows(block, entry.height, spent).delete(self._connection)
+        rows = self._new_rows()
+        rows.add(block, entry.height, spent)
+        rows.delete(self._connection)
         self.archive.delete_undo(entry.id)
         write_rows(self._connection, _DELETE, [(entry.height,)])
         self.tip = entry.parent
@@ -167,7 +175,7 @@ class ChainTip:
     def take(self) -> Batch:
         """Return all buffered changes as one batch to be written."""
         heights, rows = self._heights, self._rows
-        self._heights, self._rows = [], IndexRows()
+        self._heights, self._rows = [], self._new_rows()
         summed, self._written_tip = self.coins.summed, self.tip
         return Batch(self.archive.take(), heights, rows, self.coins.take(), summed, self.tip.id)
 
@@ -198,7 +206,7 @@ class ChainTip:
         self.coins.revert(coins)
         self.commits.moves.restore(moves)
         self.archive.discard_buffered_undo()
-        self._rows = IndexRows()
+        self._rows = self._new_rows()
         self._heights = []
 
     def _reversed_coins(

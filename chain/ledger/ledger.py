@@ -122,6 +122,14 @@ class Ledger:
         """The version of the last commit; each has another one."""
         return self._chain.commits.version
 
+    def leave_out_indexes(self) -> None:
+        """Index neither transactions nor histories: nobody may read this ledger or open it again.
+
+        It must be a new one.
+        """
+        assert self.tip == self.tree.genesis, "blocks were indexed already"
+        self._chain.leave_out_indexes()
+
     def set_commit_hook(self, hook: CommitHook) -> None:
         """Call `hook` before each commit from now on; its rows are committed with the tip."""
         self._chain.commits.set_hook(hook)

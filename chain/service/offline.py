@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from chain.durable_file import temporary_path
-from chain.ledger.db.url import database_file
+from chain.ledger.db.url import Database, database_file
 from chain.ledger.ledger import Ledger
 from chain.ledger.offline.blockfile import BlockFileError, check_first_frame
 from chain.ledger.offline.checking import check_ledger
@@ -33,11 +33,15 @@ _REFRESH_S: Final = 0.2
 _BUFFER_BYTES: Final = 1 << 20  # of a file to import: with small blocks, fewer calls of the system
 
 
-def import_file(settings: Settings, file: str) -> dict[str, Any]:
-    """Import a block file, showing progress on standard error; return the figures."""
-    with _blocks_of(file, settings) as stream, closing(_open_ledger(settings)) as ledger:
+def import_file(settings: Settings, file: str, *, verify_only: bool = False) -> dict[str, Any]:
+    """Import a block file, showing progress on standard error; return the figures.
+
+    With `verify_only`, into a temporary ledger without indexes, which is deleted.
+    """
+    with _blocks_of(file, settings) as stream, _ledger(settings, verify_only) as ledger:
         with _progress() as progress:
-            task = progress.add_task("importing", total=_size(file))
+            name = "verifying" if verify_only else "importing"
+            task = progress.add_task(name, total=_size(file))
             shown = _Throttle()
 
             def report(now: ImportProgress) -> None:
@@ -52,13 +56,16 @@ def import_file(settings: Settings, file: str) -> dict[str, Any]:
             **figures,
             "tip": id_text(result.tip),
             "waiting": orphaned,
+            "stored": not verify_only,
             "transactions_per_second": round(result.transactions_per_second, 1),
         }
 
 
-def verdicts(settings: Settings, file: str) -> Iterator[dict[str, Any]]:
-    """Yield the ledger's verdict on each block of a file."""
-    with _blocks_of(file, settings) as stream, closing(_open_ledger(settings)) as ledger:
+def verdicts(
+    settings: Settings, file: str, *, verify_only: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield the ledger's verdict on each block of a file; see `import_file`."""
+    with _blocks_of(file, settings) as stream, _ledger(settings, verify_only) as ledger:
         for verdict in import_verdicts(ledger, stream, _clock):
             yield {**asdict(verdict), "tip": id_text(verdict.tip)}
 
@@ -105,9 +112,24 @@ def bench_import(settings: Settings, file: str) -> dict[str, Any]:
         return import_file(replace(settings, folder=Path(folder), database=database), file)
 
 
-def _open_ledger(settings: Settings) -> Ledger:
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    return Ledger(settings.database, settings.params, verify_threads=VERIFY_THREADS)
+@contextmanager
+def _ledger(settings: Settings, verify_only: bool) -> Iterator[Ledger]:  # noqa: FBT001
+    """Open the node's ledger, or make a temporary one without indexes."""
+    if not verify_only:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        with closing(_open(settings.database, settings)) as ledger:
+            yield ledger
+        return
+    with (
+        TemporaryDirectory(prefix="groat-verify-") as folder,
+        closing(_open(Path(folder) / LEDGER_NAME, settings)) as ledger,
+    ):
+        ledger.leave_out_indexes()
+        yield ledger
+
+
+def _open(database: Database, settings: Settings) -> Ledger:
+    return Ledger(database, settings.params, verify_threads=VERIFY_THREADS)
 
 
 def _clock() -> int:

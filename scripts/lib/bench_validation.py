@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from chain.service.offline import import_file
 from chain.settings import load_settings
 
 _KINDS: Final = ("seconds", "cpu_seconds")
+_OURS: Final = ("groat", "verify_only")  # what the others are compared with
 _PEERS: Final = ("kernel", "kernel_blocks", "none")
 CHECK_THREADS: Final = 2  # of the kernel, besides its main thread
 _RUN_S_MAX: Final = 1_800
@@ -38,6 +40,12 @@ def run_groat(file: Path, folder: Path) -> int:
     """Import into a ledger in `folder`, as `groat import` does; return the height."""
     settings = load_settings({"network": "regtest", "datadir": folder})
     return int(import_file(settings, str(file))["height"])
+
+
+def run_groat_verify_only(file: Path, folder: Path) -> int:
+    """Do as `groat import --verify-only`, which has no indexes; return the height."""
+    settings = load_settings({"network": "regtest", "datadir": folder})
+    return int(import_file(settings, str(file), verify_only=True)["height"])
 
 
 def run_kernel(file: Path, folder: Path) -> int:
@@ -72,6 +80,7 @@ def _kernel(folder: Path, feed: Callable[[Any], object]) -> int:
 
 SIDES: Final = {
     "groat": run_groat,
+    "groat_verify_only": run_groat_verify_only,
     "kernel": run_kernel,
     "kernel_blocks": run_kernel_blocks,
 }
@@ -137,11 +146,20 @@ def compare(file: Path, runs: int, sides: Sequence[Side]) -> dict[str, Any]:
         seconds = report[f"{side.name}_seconds_median"]
         report[f"{side.name}_transactions_per_second"] = round(transactions / seconds)
         report[f"{side.name}_blocks_per_second"] = round(height / seconds)
-    for side in sides[1:]:
-        for kind in _KINDS:
-            ratios = [results[side.name][kind] / results["groat"][kind] for results in rounds]
-            report[f"{side.name}/groat_by_{kind}"] = round(statistics.median(ratios), 3)
+    for one, other in permutations(rounds[0], 2):
+        if one in _OURS and other != "groat":
+            report |= _ratios(rounds, other, one)
     return report
+
+
+def _ratios(rounds: Sequence[dict[str, dict[str, Any]]], other: str, one: str) -> dict[str, float]:
+    """Return how many times the time of one side that of the other is, medians of the rounds."""
+    return {
+        f"{other}/{one}_by_{kind}": round(
+            statistics.median(results[other][kind] / results[one][kind] for results in rounds), 3
+        )
+        for kind in _KINDS
+    }
 
 
 def _content(file: Path) -> tuple[int, int]:
@@ -160,6 +178,7 @@ def main() -> None:
     parser.add_argument("--only", choices=SIDES, help="one run of one side, in this process")
     parser.add_argument("--peer", choices=_PEERS, default="kernel")
     parser.add_argument("--before", type=Path, help="another checkout, measured in turns too")
+    parser.add_argument("--verify-only", action="store_true", help="without indexes, in turns too")
     flags = parser.parse_args()
     if flags.only:
         print(json.dumps(measure_here(flags.only, flags.file)))
@@ -169,6 +188,8 @@ def main() -> None:
     sides = [Side("groat", "groat", _THIS_CHECKOUT)]
     if flags.before:
         sides.append(Side("before", "groat", flags.before.resolve()))
+    if flags.verify_only:
+        sides.append(Side("verify_only", "groat_verify_only", _THIS_CHECKOUT))
     if flags.peer != "none":
         sides.append(Side("kernel", flags.peer))
     with tempfile.TemporaryDirectory(prefix="groat-bench-") as folder:

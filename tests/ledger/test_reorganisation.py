@@ -167,3 +167,24 @@ def test_disconnecting_gives_back_the_coins_sum(ledger):
             ledger._chain.disconnect()
             ledger._chain.flush()
     assert ledger._chain.coins.summed == before
+
+
+def test_a_ledger_without_indexes_has_all_else_after_a_reorganisation(ledger):
+    short, long = quick_chain(), quick_chain()
+    grow_busy(short, 3, seed=1)
+    grow_busy(long, 5, seed=2)
+    plain = quick_ledger(threads=2)
+    plain.leave_out_indexes()
+    for each in (ledger, plain):
+        feed(each, [*short.blocks, *long.blocks])
+        assert each.tip.id == long.tip.id
+    expected, left_out = tables(ledger), {"transactions", "history", "index_digests"}
+    for name, rows in tables(plain).items():
+        assert rows == ([] if name in left_out else expected[name]), name
+    plain.close()
+
+
+def test_only_a_new_ledger_can_leave_out_its_indexes(ledger):
+    feed(ledger, quick_chain().blocks[:1])
+    with pytest.raises(AssertionError, match="indexed already"):
+        ledger.leave_out_indexes()

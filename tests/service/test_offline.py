@@ -15,6 +15,7 @@ from chain.consensus.params import REGTEST
 from chain.service import offline
 from chain.settings import load_settings
 from tests.builders import ChainBuilder
+from tests.ledger.chains import grow_busy, mature_chain
 from tests.patience import PATIENCE_S
 
 
@@ -28,9 +29,12 @@ def block_file(tmp_path):
     chain = ChainBuilder()
     chain.grow(5)
     path = tmp_path / "blocks.dat"
-    frames = (REGTEST.magic + len(b.raw).to_bytes(4, "little") + b.raw for b in chain.blocks)
-    path.write_bytes(b"".join(frames))
+    path.write_bytes(b"".join(frame(block.raw) for block in chain.blocks))
     return path
+
+
+def frame(raw: bytes) -> bytes:
+    return REGTEST.magic + len(raw).to_bytes(4, "little") + raw
 
 
 def test_what_was_imported_is_exported_byte_for_byte(settings, block_file, tmp_path):
@@ -44,6 +48,7 @@ def test_what_was_imported_is_exported_byte_for_byte(settings, block_file, tmp_p
         "refused",
         "first_refusal",
         "waiting",
+        "stored",
         "transactions_per_second",
     ]
     assert (done["blocks"], done["height"], done["refused"]) == (5, 5, 0)
@@ -51,6 +56,61 @@ def test_what_was_imported_is_exported_byte_for_byte(settings, block_file, tmp_p
     assert offline.export_file(settings, str(out))["blocks"] == 5
     assert out.read_bytes() == block_file.read_bytes()
     assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    """The folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def forked_file(tmp_path, first):
+    """A branch, a longer one from its fork, spends in both, and a block that pays too much."""
+    trunk = mature_chain()
+    short, long = trunk.fork(0), trunk.fork(0)
+    grow_busy(short, 3, seed=1)
+    grow_busy(long, 5, seed=2)
+    long.add(fees=1)
+    blocks = [*trunk.blocks, *short.blocks[len(trunk.blocks) :], *long.blocks[len(trunk.blocks) :]]
+    path = tmp_path / "forked.dat"
+    path.write_bytes(b"".join(frame(block.raw) for block in blocks[first:]))
+    return path
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_file_can_be_verified_and_nothing_stored(settings, tmp_path, temporary, first):
+    path = forked_file(tmp_path, first)
+    before = sorted(tmp_path.rglob("*"))
+    verified = offline.import_file(settings, str(path), verify_only=True)
+    verdicts = list(offline.verdicts(settings, str(path), verify_only=True))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert list(temporary.iterdir()) == []
+    imported = offline.import_file(settings, str(path))
+    assert (verified.pop("stored"), imported.pop("stored")) == (False, True)
+    for times in ("seconds", "transactions_per_second"):
+        del verified[times], imported[times]
+    assert verified == imported
+    other = replace(settings, folder=tmp_path / "o", database=tmp_path / "o" / "ledger.sqlite")
+    assert verdicts == list(offline.verdicts(other, str(path)))
+
+
+def test_what_a_verification_says(block_file, tmp_path, temporary):
+    where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
+    command = ["import", "--verify-only", *where]
+    shown = CliRunner().invoke(app, [*command, str(block_file)]).stdout
+    assert shown.startswith("verified 5 blocks, 5 transactions")
+    assert shown.endswith("every block of the file is valid; nothing was stored\n")
+    raw = block_file.read_bytes()
+    (tmp_path / "without.dat").write_bytes(raw[8 + int.from_bytes(raw[4:8], "little") :])
+    shown = CliRunner().invoke(app, [*command, str(tmp_path / "without.dat")]).stdout
+    assert shown.startswith(
+        "nothing verified: the file has no valid block above genesis\nleft out 4"
+    )
+    assert not (tmp_path / "data").exists()
+    assert list(temporary.iterdir()) == []
 
 
 def test_what_an_import_says_has_its_tip_on_one_line(block_file, tmp_path):

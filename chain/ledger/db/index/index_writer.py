@@ -158,13 +158,20 @@ class IndexRows:
         return changes
 
 
-def _places(numbers: Sequence[int], ends: Sequence[int], slot: int) -> Iterator[tuple[int, int]]:
-    """Yield the number and slot of each output, or with `slot` 1 input, of transactions."""
-    start = 0
-    for number, end in zip(numbers, ends, strict=True):
-        for index in range(end - start):
-            yield number, index * 2 + slot
-        start = end
+class NoIndexRows(IndexRows):
+    """No rows at all: for a ledger that nobody will read from."""
+
+    def add(self, block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> None:
+        """Add nothing."""
+
+    def add_run(self, run: ConnectedRun, first: int) -> None:
+        """Add nothing."""
+
+    def insert(self, connection: Connection) -> None:
+        """Insert nothing."""
+
+    def delete(self, connection: Connection) -> None:
+        """Delete nothing."""
 
 
 def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:
@@ -172,3 +179,12 @@ def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> In
     rows = IndexRows()
     rows.add(block, height, spent)
     return rows
+
+
+def _places(numbers: Sequence[int], ends: Sequence[int], slot: int) -> Iterator[tuple[int, int]]:
+    """Yield the number and slot of each output, or with `slot` 1 input, of transactions."""
+    start = 0
+    for number, end in zip(numbers, ends, strict=True):
+        for index in range(end - start):
+            yield number, index * 2 + slot
+        start = end
