@@ -1,6 +1,6 @@
 """Rules for many headers in a row, read field by field: those of header.py in a fifth of the time.
 
-They say only whether all headers are valid. Which one is not, and why, says header.py.
+They say only whether all headers are valid; header.py says which one is not, and why.
 """
 
 from chain.consensus.entry import MEDIAN_SPAN, BlockTreeEntry

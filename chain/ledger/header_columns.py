@@ -24,6 +24,7 @@ _TIME: Final = struct.Struct("<I")
 _TIME_AT: Final = 68
 _ALL_BITS: Final = struct.Struct(f"<72xI{HEADER_BYTES - 76}x")
 _SLOTS_MIN: Final = 1 << 10
+_SLOTS_MIN_MOVING: Final = 1 << 15  # if pages are added above while others go below
 _LOAD_FACTOR_MAX: Final = (2, 3)  # of the hash table: above it, a miss takes too many steps
 
 
@@ -192,9 +193,8 @@ class HeaderColumns:
         first = self._indexed
         indexed = len(self) - first * PAGE_HEADERS
         least = (indexed + PAGE_HEADERS) * of_slots // used
-        if first:  # pages come above while others go below: many, until the next index
-            least *= 4
-        slots = array("I", bytes(4 << max(least, _SLOTS_MIN - 1).bit_length()))
+        at_least = _SLOTS_MIN_MOVING if first else _SLOTS_MIN
+        slots = array("I", bytes(4 << max(least, at_least - 1).bit_length()))
         for number in range(first, len(self._pages)):
             _fill(slots, self._pages[number], number * PAGE_HEADERS)
         return slots, indexed

@@ -268,7 +268,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close the database; everything that was returned is committed."""
-        if self._pipeline.state is State.IDLE and self._archive.buffered_in_runs:
+        if self._pipeline.state is State.IDLE and self._archive.buffered_headers:
             self._commit_headers()
         self._pipeline.close()
 
@@ -279,7 +279,7 @@ class Ledger:
         if last is not None and not self._has_compiled:
             self._has_compiled = True
             self.verifier.run_beside(_compile)
-        if self._archive.buffered_in_runs >= _BUFFERED_HEADERS_MAX:
+        if self._archive.buffered_headers >= _BUFFERED_HEADERS_MAX:
             self._commit_headers()
         return last
 

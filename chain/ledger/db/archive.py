@@ -55,7 +55,7 @@ class Archive:
 
     def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
         self.buffered_bytes = 0
-        self.buffered_in_runs = 0  # headers
+        self.buffered_headers = 0  # of runs
         self._connection = connection
         self._next_number = next_number
         self._next_sequence = next_sequence
@@ -83,7 +83,7 @@ class Archive:
         """Add new headers in a row, from `height` on; `works` are those of their chains."""
         self._runs.append(HeaderRun(self._next_number, headers, height, works))
         self._next_number += len(headers)
-        self.buffered_in_runs += len(headers)
+        self.buffered_headers += len(headers)
 
     def add_block(self, block: Block) -> None:
         """Add the body of a known header."""
@@ -172,7 +172,7 @@ class Archive:
         return rows
 
     def _take_runs(self) -> "list[HeaderRun]":
-        runs, self._runs, self.buffered_in_runs = self._runs, [], 0
+        runs, self._runs, self.buffered_headers = self._runs, [], 0
         return runs
 
 
