@@ -41,10 +41,12 @@ from chain.cli.result_text import (
     check_lines,
     export_lines,
     import_lines,
+    is_verified,
+    verified_lines,
 )
 from chain.cli.sample_config import SampleConfig
 from chain.cli.simulate_command import simulate
-from chain.errors import ShownError
+from chain.errors import ShownError, UsageError
 from chain.primitives.numbers import counted
 from chain.settings import Settings, load_settings
 from chain.standard_streams import naming_output
@@ -309,17 +311,21 @@ def import_(  # noqa: PLR0913
     from chain.service import offline
 
     with _failing():
+        if verify_only and database is not None:
+            raise UsageError("--verify-only stores nothing: leave out --database")
         if verdicts:
             for verdict in offline.verdicts(settings, file, verify_only=verify_only):
                 with naming_output():
                     sys.stdout.write(json.dumps(verdict) + "\n")
             return
         result = offline.import_file(settings, file, verify_only=verify_only)
-        show_result(result, import_lines, as_json=as_json)
+        show_result(result, verified_lines if verify_only else import_lines, as_json=as_json)
         if result["refused"]:
             raise FailedError(
                 f"{counted(result['refused'], 'block')} refused, first {result['first_refusal']}"
             )
+        if verify_only and not is_verified(result):
+            raise FailedError("not every block of the file was verified, or it has none")
 
 
 @app.command(cls=Command)

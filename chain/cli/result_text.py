@@ -15,12 +15,8 @@ def import_lines(result: Values) -> Iterator[str]:
     blocks, transactions = result["blocks"], result["transactions"]
     is_complete = not result["refused"] and not result["waiting"]
     if blocks:
-        rate = f"{result['transactions_per_second']:,.0f} transactions/s"
-        took = f"in {result['seconds']:,.1f} s ({rate})"
-        done = "imported" if result["stored"] else "verified"
-        yield f"{done} {counted(blocks, 'block')}, {counted(transactions, 'transaction')}, {took}"
-    elif not result["stored"]:
-        yield "nothing verified: the file has no valid block above genesis"
+        count = counted(transactions, "transaction")
+        yield f"imported {counted(blocks, 'block')}, {count}, {_took(result)}"
     elif is_complete:
         yield "nothing imported: the file has no block that the ledger lacks"
     else:
@@ -29,10 +25,34 @@ def import_lines(result: Values) -> Iterator[str]:
         yield f"left out {counted(result['waiting'], 'block')}, whose parents are missing"
     yield _row("height", f"{result['height']:,}")
     yield _row("tip", result["tip"])
-    if blocks and is_complete and result["stored"]:
+    if blocks and is_complete:
         yield "every block of the file is in the ledger"
-    elif blocks and is_complete:
+
+
+def is_verified(result: Values) -> bool:
+    """Return whether a file has blocks, and all were found valid."""
+    left_out = result["refused"] or result["waiting"] or result["unverified"]
+    return bool(result["blocks"]) and not left_out
+
+
+def verified_lines(result: Values) -> Iterator[str]:
+    """Return what a verification found; the error that follows names refused blocks."""
+    yield f"verified {counted(result['blocks'], 'block')} of the best chain, {_took(result)}"
+    if result["unverified"]:
+        count = counted(result["unverified"], "block")
+        yield f"not verified: {count} off the best chain, or upon a refused block"
+    if result["waiting"]:
+        count = counted(result["waiting"], "block")
+        yield f"not verified: {count} whose parents are missing; the file must begin with block 1"
+    yield _row("height", f"{result['height']:,}")
+    yield _row("tip", result["tip"])
+    if is_verified(result):
         yield "every block of the file is valid; nothing was stored"
+
+
+def _took(result: Values) -> str:
+    rate = f"{result['transactions_per_second']:,.0f} transactions/s"
+    return f"in {result['seconds']:,.1f} s ({rate})"
 
 
 def export_lines(result: Values) -> Iterator[str]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, Final
 
 from rich.console import Console
@@ -27,6 +26,7 @@ from chain.primitives.numbers import counted, id_text
 from chain.regular_file import refuse_to_overwrite
 from chain.settings import LEDGER_NAME, Settings
 from chain.standard_streams import naming_output
+from chain.temporary_folder import temporary_folder
 
 VERIFY_THREADS: Final = 2
 _REFRESH_S: Final = 0.2
@@ -36,7 +36,8 @@ _BUFFER_BYTES: Final = 1 << 20  # of a file to import: with small blocks, fewer 
 def import_file(settings: Settings, file: str, *, verify_only: bool = False) -> dict[str, Any]:
     """Import a block file, showing progress on standard error; return the figures.
 
-    With `verify_only`, into a temporary ledger without indexes, which is deleted.
+    With `verify_only`, into a temporary ledger without indexes, which is deleted: `blocks` are then
+    those of the best chain, and `unverified` the others whose rules were checked in part.
     """
     with _blocks_of(file, settings) as stream, _ledger(settings, verify_only) as ledger:
         with _progress() as progress:
@@ -52,13 +53,16 @@ def import_file(settings: Settings, file: str, *, verify_only: bool = False) -> 
             result = import_blocks(ledger, stream, _clock, report)
         figures = asdict(result)
         orphaned = figures.pop("orphaned")
-        return {
+        values = {
             **figures,
             "tip": id_text(result.tip),
             "waiting": orphaned,
             "stored": not verify_only,
             "transactions_per_second": round(result.transactions_per_second, 1),
         }
+        if verify_only:  # blocks off the best chain are not connected, so not validated completely
+            values["blocks"], values["unverified"] = result.height, result.blocks - result.height
+        return values
 
 
 def verdicts(
@@ -107,9 +111,9 @@ def check(settings: Settings) -> dict[str, Any]:
 
 def bench_import(settings: Settings, file: str) -> dict[str, Any]:
     """Import a file into a temporary ledger, and delete it."""
-    with TemporaryDirectory(prefix="groat-bench-") as folder:
-        database = Path(folder) / LEDGER_NAME
-        return import_file(replace(settings, folder=Path(folder), database=database), file)
+    with temporary_folder("groat-bench-") as folder:
+        database = folder / LEDGER_NAME
+        return import_file(replace(settings, folder=folder, database=database), file)
 
 
 @contextmanager
@@ -121,8 +125,8 @@ def _ledger(settings: Settings, verify_only: bool) -> Iterator[Ledger]:  # noqa:
             yield ledger
         return
     with (
-        TemporaryDirectory(prefix="groat-verify-") as folder,
-        closing(_open(Path(folder) / LEDGER_NAME, settings)) as ledger,
+        temporary_folder("groat-verify-") as folder,
+        closing(_open(folder / LEDGER_NAME, settings)) as ledger,
     ):
         ledger.leave_out_indexes()
         yield ledger

@@ -2,7 +2,10 @@
 
 import os
 import re
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +18,7 @@ from chain.consensus.params import REGTEST
 from chain.service import offline
 from chain.settings import load_settings
 from tests.builders import ChainBuilder
+from tests.end_to_end.processes import wait_until
 from tests.ledger.chains import grow_busy, mature_chain
 from tests.patience import PATIENCE_S
 
@@ -90,26 +94,97 @@ def test_a_file_can_be_verified_and_nothing_stored(settings, tmp_path, temporary
     assert list(temporary.iterdir()) == []
     imported = offline.import_file(settings, str(path))
     assert (verified.pop("stored"), imported.pop("stored")) == (False, True)
+    if not first:
+        assert (verified.pop("unverified"), imported["blocks"] - verified["blocks"]) == (3, 3)
+        del imported["blocks"], verified["blocks"]
     for times in ("seconds", "transactions_per_second"):
         del verified[times], imported[times]
+    assert verified.pop("unverified", 0) == 0
     assert verified == imported
     other = replace(settings, folder=tmp_path / "o", database=tmp_path / "o" / "ledger.sqlite")
     assert verdicts == list(offline.verdicts(other, str(path)))
 
 
-def test_what_a_verification_says(block_file, tmp_path, temporary):
-    where = ["--network", "regtest", "--datadir", str(tmp_path / "data")]
-    command = ["import", "--verify-only", *where]
-    shown = CliRunner().invoke(app, [*command, str(block_file)]).stdout
-    assert shown.startswith("verified 5 blocks, 5 transactions")
-    assert shown.endswith("every block of the file is valid; nothing was stored\n")
-    raw = block_file.read_bytes()
-    (tmp_path / "without.dat").write_bytes(raw[8 + int.from_bytes(raw[4:8], "little") :])
-    shown = CliRunner().invoke(app, [*command, str(tmp_path / "without.dat")]).stdout
-    assert shown.startswith(
-        "nothing verified: the file has no valid block above genesis\nleft out 4"
-    )
-    assert not (tmp_path / "data").exists()
+def shown_by_verification(path, *flags) -> tuple[int, list[str]]:
+    where = ["--network", "regtest", "--datadir", str(path.parent / "data")]
+    done = CliRunner().invoke(app, ["import", "--verify-only", *where, *flags, str(path)])
+    assert not (path.parent / "data").exists()
+    return done.exit_code, done.output.splitlines()
+
+
+def test_a_verification_says_if_all_blocks_are_valid(block_file, temporary):
+    code, lines = shown_by_verification(block_file)
+    assert code == 0
+    assert lines[0].startswith("verified 5 blocks of the best chain, in ")
+    assert lines[-1] == "every block of the file is valid; nothing was stored"
+    assert list(temporary.iterdir()) == []
+
+
+def reordered(block_file, name, change):
+    """A copy with other frames."""
+    frames, raw = [], block_file.read_bytes()
+    while raw:
+        size = 8 + int.from_bytes(raw[4:8], "little")
+        frames.append(raw[:size])
+        raw = raw[size:]
+    path = block_file.with_name(name)
+    path.write_bytes(b"".join(change(frames)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda frames: frames[1:], "not verified: 4 blocks whose parents are missing; "),
+        (lambda _: [], "verified 0 blocks of the best chain"),
+        (lambda frames: [*frames, off_the_best_chain()], "not verified: 1 block off the best"),
+        (lambda frames: [*frames, off_the_best_chain(fees=1)], "not verified: 1 block off the "),
+        (lambda frames: [*frames, tip_that_pays_too_much()], "groat: 1 block refused, first "),
+    ],
+)
+def test_a_verification_fails_unless_each_block_was_verified(block_file, temporary, change, line):
+    code, lines = shown_by_verification(reordered(block_file, "other.dat", change))
+    assert code == 1
+    assert any(one.startswith(line) for one in lines), lines
+    assert not any(one.startswith("every block") for one in lines)
+
+
+def off_the_best_chain(**how) -> bytes:
+    """The frame of a block beside the third of the five."""
+    return frame(trunk_of(2).add(extra=b"other", **how).raw)
+
+
+def tip_that_pays_too_much() -> bytes:
+    return frame(trunk_of(5).add(fees=1).raw)
+
+
+def trunk_of(blocks: int) -> ChainBuilder:
+    chain = ChainBuilder()
+    chain.grow(blocks)
+    return chain
+
+
+def test_a_verification_has_no_database(block_file):
+    code, lines = shown_by_verification(block_file, "--database", "sqlite:////tmp/x.sqlite")
+    assert (code, lines) == (2, ["groat: --verify-only stores nothing: leave out --database"])
+
+
+@pytest.mark.parametrize("command", [["import", "--verify-only"], ["bench", "import"]])
+def test_a_command_asked_to_end_deletes_its_temporary_folder(block_file, temporary, command):
+    flags = ["--network", "regtest", "-"]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        [sys.executable, "-m", "chain", *command, *flags],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdin.write(block_file.read_bytes())
+        process.stdin.flush()
+        wait_until(lambda: list(temporary.glob("*/ledger.sqlite")), "a temporary ledger")
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGTERM
+        assert process.stderr.read() == b""
     assert list(temporary.iterdir()) == []
 
 

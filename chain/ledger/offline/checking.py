@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from sqlalchemy import Connection
@@ -39,6 +38,7 @@ from chain.ledger.outcomes import Verdict
 from chain.primitives.block import Block, Header, decode_block, decode_header
 from chain.primitives.encoding import DecodeError
 from chain.primitives.numbers import Hash32, id_text
+from chain.temporary_folder import temporary_folder
 
 PROBLEMS_MAX: Final = 1_000  # described; the rest is only counted
 _NOW: Final = 1 << 32  # after any header's time: the time rule was applied when the block arrived
@@ -88,11 +88,11 @@ def check_ledger(
             folder = file.parent
         engine = open_engine(database, read_only=True)
         stack.callback(engine.dispose)
-        beside = stack.enter_context(TemporaryDirectory(prefix="check-", dir=folder))
+        beside = stack.enter_context(temporary_folder("check-", folder))
         try:
             old = stack.enter_context(engine.connect())
             check_schema(old)
-            new_file = Path(beside) / "ledger.sqlite"
+            new_file = beside / "ledger.sqlite"
             _Check(old, new_file, params, result).run(verify_threads, progress or _quiet)
         except SQLAlchemyError as error:
             failure = first_read_failure(engine, error)
