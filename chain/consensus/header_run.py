@@ -10,15 +10,17 @@ from chain.consensus.work import next_bits, target_of_bits
 from chain.primitives.block import RawHeaders
 
 
-def have_work(headers: RawHeaders, params: Params) -> bool:
-    """Return whether `check_header_work` accepts each header."""
+def first_without_work(headers: RawHeaders, params: Params) -> int | None:
+    """Return the place of the first header that `check_header_work` refuses, or None."""
     last, target = None, None
-    for block_id, (_, _, bits) in zip(headers.ids, headers.columns(), strict=True):
+    for place, (block_id, (_, _, bits)) in enumerate(
+        zip(headers.ids, headers.columns(), strict=True)
+    ):
         if bits != last:
             last, target = bits, target_of_bits(bits, params)
         if target is None or int.from_bytes(block_id, "little") > target:
-            return False
-    return True
+            return place
+    return None
 
 
 def are_valid(headers: RawHeaders, parent: BlockTreeEntry, now: int, params: Params) -> bool:
@@ -43,7 +45,7 @@ def are_valid(headers: RawHeaders, parent: BlockTreeEntry, now: int, params: Par
             anchor_time = time
         parent_time, newest = time, max(newest, time)
         times.append(time)
-    return have_work(headers, params)
+    return first_without_work(headers, params) is None
 
 
 def _median(times: list[int]) -> int:

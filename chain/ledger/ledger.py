@@ -35,7 +35,7 @@ from chain.ledger.db.url import Database, check_take_over, database_file, is_in_
 from chain.ledger.header_store import HELD_BLOCKS
 from chain.ledger.migrate import upgrade
 from chain.ledger.outcomes import BlockAdded, ChainMove, HeadersAdded, Verdict
-from chain.ledger.pipeline import Clock, Pipeline, State
+from chain.ledger.pipeline import Clock, Pipeline
 from chain.ledger.signature_verifier import VerifiedSpends, Verifier
 from chain.ledger.timing import BlockTiming
 from chain.ledger.writer import Writer
@@ -148,8 +148,8 @@ class Ledger:
         """Add headers, parents first, up to the first that breaks a rule.
 
         They are committed on return; during an `add_blocks` that is not pipelined, together with
-        its blocks. Thousands of a sync may wait for the next commit, or for more of them: a crash
-        may lose these, but peers have them.
+        its blocks. Thousands of a sync may wait for the next commit, for more of them, or for
+        `note`: without one of these they are lost, but peers have them.
         """
         if len(headers) >= _SYNC_HEADERS_MIN:
             last = self._add_run(RawHeaders.of(headers), now)
@@ -262,14 +262,14 @@ class Ledger:
     def note(self, values: Mapping[str, bytes]) -> None:
         """Write values to the table node_state that belong to no version.
 
-        A power cut may lose them.
+        A power cut may lose them. A node does this every second, so headers wait no longer.
         """
+        if self._archive.buffered_headers:
+            self._commit_headers()
         self._pipeline.note(values)
 
     def close(self) -> None:
-        """Close the database; everything that was returned is committed."""
-        if self._pipeline.state is State.IDLE and self._archive.buffered_headers:
-            self._commit_headers()
+        """Close the database; of what was returned, at most headers of a sync are not committed."""
         self._pipeline.close()
 
     def _add_run(self, headers: RawHeaders, now: int) -> BlockTreeEntry | None:

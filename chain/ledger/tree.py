@@ -86,8 +86,12 @@ class HeaderTree(HeaderStore):
         self._stored.update(entry.id for entry in entries)
 
     def add_candidate(self, entry: BlockTreeEntry, sequence: int) -> None:
-        """Make a complete block a candidate for the tip; in a tie the lower sequence wins."""
-        self._candidates[entry] = self._precious.get(entry.id, sequence)
+        """Make a complete block a candidate for the tip; in a tie the lower sequence wins.
+
+        Not an excluded one: it becomes a candidate when the exclusion is taken back.
+        """
+        if not self.is_invalid(entry.id):
+            self._candidates[entry] = self._precious.get(entry.id, sequence)
 
     def mark_precious(self, entry: BlockTreeEntry, tip: BlockTreeEntry) -> None:
         """Treat a complete block as if it had been received before all others with the same work.

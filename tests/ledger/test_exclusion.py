@@ -245,3 +245,15 @@ def test_what_is_refused_changes_nothing(ledger, branches, monkeypatch):
     monkeypatch.setattr(exclusion, "EXCLUDED_MAX", 1)
     monkeypatch.setattr(exclusion, "DISCONNECTED_BYTES_MAX", size)
     ledger.invalidate(entry_of(ledger, chain.blocks[TRUNK + 3]))
+
+
+def test_an_excluded_block_is_not_followed_when_an_ancestor_arrives(ledger):
+    chain = quick_chain(30)
+    ledger.add_headers([block.header for block in chain.blocks], NOW)
+    feed(ledger, chain.blocks[10:])  # they wait for the first ten
+    ledger.invalidate(entry_of(ledger, chain.blocks[19]))
+    feed(ledger, chain.blocks[:10])
+    assert ledger.tip.height == ledger.tree.best_header.height == 19
+    ledger.reconsider(entry_of(ledger, chain.blocks[19]))
+    assert ledger.tip.id == chain.tip.id
+    assert tables(ledger) == fresh_tables(chain.blocks)

@@ -5,6 +5,7 @@ checks the rest. A chain with less work than our tip had 144 blocks ago never re
 is cheap to make and would be stored forever (Bitcoin: low-work header spam).
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
 from chain.consensus.header import check_header_work
-from chain.consensus.header_run import have_work
+from chain.consensus.header_run import first_without_work
 from chain.gossip.actions import ConnectionType, Priority, ValidateHeaders
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
@@ -248,14 +249,14 @@ class HeaderSync(Part):
         """Return what is wrong with the headers without their context; empty: nothing."""
         if not headers.is_chain:
             return "headers that do not form a chain"
-        if have_work(headers, self._context.config.params):
+        place = first_without_work(headers, self._context.config.params)
+        if place is None:
             return ""
         try:
-            for header in headers:
-                check_header_work(header, self._context.config.params)
+            check_header_work(headers[place], self._context.config.params)
         except InvalidError as error:
             return str(error)
-        return ""
+        raise AssertionError("a header without work is refused")
 
     def _unconnecting(self, link: Link, sync: _Sync, headers: RawHeaders) -> None:
         """Request the headers before one with an unknown parent, a limited number of times.
@@ -286,14 +287,10 @@ class HeaderSync(Part):
     def _connecting(
         self, link: Link, parent: BlockTreeEntry, headers: RawHeaders, *, is_full: bool
     ) -> None:
-        chain = self._context.chain
-        last = parent
-        known = 0
-        for block_id in headers.ids:
-            entry = chain.get(block_id)
-            if entry is None:
-                break
-            last, known = entry, known + 1
+        chain, ids = self._context.chain, headers.ids
+        # What builds on an unknown header is unknown.
+        known = bisect_left(ids, 1, key=lambda block_id: int(chain.get(block_id) is None))
+        last = (chain.get(ids[known - 1]) if known else None) or parent
         if known:
             link.update_best_known(last)
             self._report_progress(link)
