@@ -119,11 +119,14 @@ class HeaderStore:
             held = self._entries.get(block_id)
             if held is not None:
                 return held
+            height = columns.find(block_id)
+            if height is not None:
+                return columns.entry(height)
             for branch in branches:
                 height = branch.find(block_id)
                 if height is not None:
                     return branch.columns.entry(height)
-            height = columns.find(block_id)
+            height = columns.find(block_id) if branches else None  # it may come from a branch
             if height is not None:
                 return columns.entry(height)
             if columns is self.columns and branches is self._branches:
