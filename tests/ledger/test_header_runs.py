@@ -36,27 +36,24 @@ def heights_written(folder) -> list[int]:
         return [height for (height,) in database.execute(query)]
 
 
-def test_headers_are_written_once_there_are_many(tmp_path, chain, monkeypatch):
+@pytest.mark.parametrize(
+    "written_at",
+    [
+        {100: 0, 199: 199, 299: 199, 399: 199, 400: 400},  # few do not wait, and none before them
+        {150: 0, 299: 0, 400: 400},  # 300 may not wait
+    ],
+)
+def test_headers_wait_until_there_are_many(tmp_path, chain, monkeypatch, written_at):
     monkeypatch.setattr(TOGETHER, 100)
     monkeypatch.setattr(BUFFERED, 300)
     headers = headers_of(chain.blocks)
     with closing(opened(tmp_path)) as ledger:
-        for end, written in ((100, 0), (199, 199), (299, 199), (399, 199), (400, 400)):
+        for end, written in written_at.items():
             start = ledger.tree.best_header.height
             assert ledger.add_headers(headers[start:end], NOW).added == end - start
             assert ledger.tree.best_header.id == headers[end - 1].id
             assert heights_written(tmp_path) == [*range(1, written + 1)]
         is_as_written(ledger)
-
-
-def test_three_hundred_headers_that_wait_are_written_at_the_limit(tmp_path, chain, monkeypatch):
-    monkeypatch.setattr(TOGETHER, 100)
-    monkeypatch.setattr(BUFFERED, 300)
-    headers = headers_of(chain.blocks)
-    with closing(opened(tmp_path)) as ledger:
-        for end, written in ((150, 0), (299, 0), (400, 400)):
-            ledger.add_headers(headers[ledger.tree.best_header.height : end], NOW)
-            assert heights_written(tmp_path) == [*range(1, written + 1)]
 
 
 @pytest.mark.parametrize("what", ["block", "exclusion", "precious", "save", "header", "note"])
