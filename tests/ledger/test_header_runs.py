@@ -183,7 +183,7 @@ def some_step(
 
 
 @pytest.mark.parametrize(
-    "seed", [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 100))]
+    "seed", [*range(8), *(pytest.param(n, marks=pytest.mark.slow) for n in range(8, 30))]
 )
 def test_headers_together_and_one_by_one_are_the_same_ledger(tmp_path, chain, monkeypatch, seed):
     """Branches, an invalid one, exclusions and restarts, in a random order."""
