@@ -40,7 +40,7 @@ def verified_lines(result: Values) -> Iterator[str]:
     yield f"verified {counted(result['blocks'], 'block')} of the best chain, {_took(result)}"
     if result["unverified"]:
         count = counted(result["unverified"], "block")
-        yield f"not verified: {count} off the best chain, or upon a refused block"
+        yield f"not verified: {count} off the best chain, or built on a refused block"
     if result["waiting"]:
         count = counted(result["waiting"], "block")
         yield f"not verified: {count} whose parents are missing; the file must begin with block 1"

@@ -1,12 +1,12 @@
 """Rules for many headers in a row, read field by field: those of header.py in a fifth of the time.
 
-They say only whether all headers are valid; header.py says which one is not, and why.
+`are_valid` says only whether all are valid; header.py says which one is not, and why.
 """
 
 from chain.consensus.entry import MEDIAN_SPAN, BlockTreeEntry
-from chain.consensus.header import VERSION_MIN
+from chain.consensus.header import VERSION_MIN, check_header_work
 from chain.consensus.params import Params
-from chain.consensus.work import next_bits, target_of_bits
+from chain.consensus.work import derive_target, next_bits
 from chain.primitives.block import RawHeaders
 
 
@@ -17,10 +17,17 @@ def first_without_work(headers: RawHeaders, params: Params) -> int | None:
         zip(headers.ids, headers.columns(), strict=True)
     ):
         if bits != last:
-            last, target = bits, target_of_bits(bits, params)
+            last, target = bits, derive_target(bits, params)
         if target is None or int.from_bytes(block_id, "little") > target:
             return place
     return None
+
+
+def check_headers_work(headers: RawHeaders, params: Params) -> None:
+    """Raise what `check_header_work` raises of the first header that it refuses, if it does."""
+    place = first_without_work(headers, params)
+    if place is not None:
+        check_header_work(headers[place], params)
 
 
 def are_valid(headers: RawHeaders, parent: BlockTreeEntry, now: int, params: Params) -> bool:

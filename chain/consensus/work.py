@@ -14,12 +14,15 @@ def meets_target(block_id: Hash32, bits: int, params: Params) -> bool:
 
     False for `bits` easier than the network's limit (Bitcoin: CheckProofOfWork).
     """
-    target = target_of_bits(bits, params)
+    target = derive_target(bits, params)
     return target is not None and int.from_bytes(block_id, "little") <= target
 
 
-def target_of_bits(bits: int, params: Params) -> int | None:
-    """Return the target of `bits`; None if they are no target, or easier than the limit."""
+def derive_target(bits: int, params: Params) -> int | None:
+    """Return the target of `bits`; None if they are no target, or easier than the limit.
+
+    Bitcoin: DeriveTarget.
+    """
     target = target_from_bits(bits)
     limit = target_from_bits(params.target_limit_bits)
     assert limit is not None, "a network's limit is a target"

@@ -151,9 +151,7 @@ class ChainTip:
             raise DamagedError(f"block {id_text(entry.id)} has no undo data")
         removed, restored = self._reversed_coins(block, entry, spent)
         self.coins.apply(removed, restored)
-        rows = self._new_rows()
-        rows.add(block, entry.height, spent)
-        rows.delete(self._connection)
+        self._new_rows.of(block, entry.height, spent).delete(self._connection)
         self.archive.delete_undo(entry.id)
         write_rows(self._connection, _DELETE, [(entry.height,)])
         self.tip = entry.parent

@@ -10,7 +10,7 @@ _BITS_MAX: Final = 64  # bits whose target is remembered: those of headers in a 
 def target_from_bits(bits: int) -> int | None:
     """Return the target that compact `bits` encode, or None for an invalid encoding.
 
-    Invalid: negative, zero or over 256 bits (Bitcoin: arith_uint256::SetCompact, DeriveTarget).
+    Invalid: negative, zero or over 256 bits (Bitcoin: arith_uint256::SetCompact).
     """
     exponent, mantissa = bits >> 24, bits & 0x7FFFFF
     target = mantissa << 8 * (exponent - 3) if exponent > 3 else mantissa >> 8 * (3 - exponent)

@@ -13,7 +13,7 @@ from chain.consensus.genesis import genesis_block
 from chain.consensus.params import REGTEST, identity_before_scripts
 from chain.ledger.db.coins import CoinSet
 from chain.ledger.db.engine import open_engine, write_rows
-from chain.ledger.db.index.index_writer import IndexRows, index_rows
+from chain.ledger.db.index.index_writer import IndexRows
 from chain.ledger.db.meta import Meta, update_meta
 from chain.ledger.db.records import block_checksum, encode_spent, undo_checksum
 from chain.ledger.ledger import Ledger
@@ -61,7 +61,7 @@ class _Maker:
             self._header = block.header
             self._work += work_from_bits(block.header.bits)
             self._add(rows, block, height)
-            index.extend(index_rows(block, height, ()))
+            index.extend(IndexRows.of(block, height, ()))
         with self._connection.begin():
             for name, statement in _TABLES.items():
                 write_rows(self._connection, statement, rows[name])

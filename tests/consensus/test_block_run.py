@@ -21,7 +21,7 @@ from chain.consensus.p2wpkh_block import spend_records
 from chain.consensus.params import REGTEST
 from chain.consensus.spend import verify_checks
 from chain.consensus.subsidy import block_subsidy
-from chain.ledger.db.index.index_writer import IndexRows, index_rows
+from chain.ledger.db.index.index_writer import IndexRows
 from chain.primitives import compiled_block
 from chain.primitives.block import Block, Header, decode_block
 from chain.primitives.numbers import AMOUNT_MAX, NULL_OUTPOINT, OutPoint, outpoint
@@ -117,7 +117,7 @@ def one_by_one(blocks: Sequence[Block], coins=COINS, verified=frozenset()) -> On
         result.checks += spend_records(connected.checks)
         result.check_ends.append(len(result.checks))
         parent = BlockTreeEntry(block.header, parent)
-        result.rows.extend(index_rows(block, parent.height, connected.spent))
+        result.rows.extend(IndexRows.of(block, parent.height, connected.spent))
     return result
 
 

@@ -25,7 +25,7 @@ from chain.consensus.p2wpkh_block import (
 from chain.consensus.params import REGTEST
 from chain.consensus.spend import verify_checks
 from chain.consensus.subsidy import block_subsidy
-from chain.ledger.db.index.index_writer import index_rows
+from chain.ledger.db.index.index_writer import IndexRows
 from chain.primitives import block as block_module
 from chain.primitives import compiled_block
 from chain.primitives.block import Block, decode_block
@@ -146,7 +146,7 @@ def test_no_transaction_object_is_made_for_usual_payments():
     check_block_context(block, PARENT)
     connected = connect_block(block, PARENT, COINS, REGTEST)
     spend_records(connected.checks)
-    index_rows(block, HEIGHT, connected.spent)
+    IndexRows.of(block, HEIGHT, connected.spent)
     assert block.transaction_count == 3
     assert block._transactions is None
 
@@ -500,7 +500,7 @@ def test_any_block_has_the_same_outcome_both_ways(payments, data):
     if found.connected is None:
         return
     spent = found.connected[0]
-    here, there = index_rows(block, HEIGHT, spent), index_rows(one_by_one(block), HEIGHT, spent)
+    here, there = IndexRows.of(block, HEIGHT, spent), IndexRows.of(one_by_one(block), HEIGHT, spent)
     assert here.transactions == there.transactions
     assert sorted(here.history.rows(), key=repr) == sorted(there.history.rows(), key=repr)
     assert len(here) == len(there)

@@ -12,8 +12,7 @@ from typing import Final
 
 from chain.consensus.entry import BlockTreeEntry
 from chain.consensus.errors import InvalidError, Reason
-from chain.consensus.header import check_header_work
-from chain.consensus.header_run import first_without_work
+from chain.consensus.header_run import check_headers_work
 from chain.gossip.actions import ConnectionType, Priority, ValidateHeaders
 from chain.gossip.context import CODE_TIMEOUT, Context, Link
 from chain.gossip.dispatch import Handler, Part, on_event, on_link_event, on_message
@@ -38,7 +37,7 @@ AHEAD_S_MAX: Final = 10.0  # ... and so long for all batches of a sync
 FAILURES_MAX: Final = 3
 RETRY_S: Final = 5
 
-_NONE: Final = RawHeaders(b"")
+_NO_HEADERS: Final = RawHeaders(b"")
 
 OnProgress = Callable[[Link], None]
 
@@ -63,7 +62,7 @@ class _Sync:
     failures: int = 0
     validating: dict[Token, _Batch] = field(default_factory=dict)  # in order
     refused: Hash32 | None = None  # the reply that follows this refused header is ignored
-    low_work: RawHeaders = _NONE
+    low_work: RawHeaders = _NO_HEADERS
 
 
 class HeaderSync(Part):
@@ -181,7 +180,7 @@ class HeaderSync(Part):
         if sync.low_work and previous == sync.low_work.ids[-1]:
             headers = sync.low_work.then(headers)
             previous = headers[0].previous
-        sync.low_work = _NONE
+        sync.low_work = _NO_HEADERS
         is_full = len(message.headers) == HEADERS_MAX
         before = next(reversed(sync.validating.values()), None)
         is_next = before is not None and previous == before.last
@@ -249,14 +248,11 @@ class HeaderSync(Part):
         """Return what is wrong with the headers without their context; empty: nothing."""
         if not headers.is_chain:
             return "headers that do not form a chain"
-        place = first_without_work(headers, self._context.config.params)
-        if place is None:
-            return ""
         try:
-            check_header_work(headers[place], self._context.config.params)
+            check_headers_work(headers, self._context.config.params)
         except InvalidError as error:
             return str(error)
-        raise AssertionError("a header without work is refused")
+        return ""
 
     def _unconnecting(self, link: Link, sync: _Sync, headers: RawHeaders) -> None:
         """Request the headers before one with an unknown parent, a limited number of times.

@@ -55,7 +55,6 @@ class Archive:
 
     def __init__(self, connection: Connection, next_number: int, next_sequence: int) -> None:
         self.buffered_bytes = 0
-        self.buffered_headers = 0  # of runs
         self._connection = connection
         self._next_number = next_number
         self._next_sequence = next_sequence
@@ -73,6 +72,11 @@ class Archive:
         changes = (self._headers, self._runs, self._states, self._blocks, self._undo)
         return any(changes) or self._pages is not None
 
+    @property
+    def buffered_headers(self) -> int:
+        """How many headers of `add_headers` are not written."""
+        return sum(len(run.headers) for run in self._runs)
+
     def add_header(self, entry: BlockTreeEntry) -> None:
         """Add a new header."""
         self._headers[entry.id] = (self._next_number, entry)
@@ -83,7 +87,6 @@ class Archive:
         """Add new headers in a row, from `height` on; `works` are those of their chains."""
         self._runs.append(HeaderRun(self._next_number, headers, height, works))
         self._next_number += len(headers)
-        self.buffered_headers += len(headers)
 
     def add_block(self, block: Block) -> None:
         """Add the body of a known header."""
@@ -172,7 +175,7 @@ class Archive:
         return rows
 
     def _take_runs(self) -> "list[HeaderRun]":
-        runs, self._runs, self.buffered_headers = self._runs, [], 0
+        runs, self._runs = self._runs, []
         return runs
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise
 from operator import sub
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sqlalchemy import Connection
 
@@ -36,6 +36,13 @@ class IndexRows:
         self.transactions: list[Any] = []  # the values of row after row
         self.history = RowBuffer(_INSERT_HISTORY, _HISTORY_COLUMNS)
         self._count = 0  # of the rows; it is asked for after each block
+
+    @classmethod
+    def of(cls, block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> Self:
+        """Return one block's rows: see `add`."""
+        rows = cls()
+        rows.add(block, height, spent)
+        return rows
 
     def __len__(self) -> int:
         return self._count
@@ -172,13 +179,6 @@ class NoIndexRows(IndexRows):
 
     def delete(self, connection: Connection) -> None:
         """Delete nothing."""
-
-
-def index_rows(block: Block, height: int, spent: Sequence[Sequence[Coin]]) -> IndexRows:
-    """Return one block's rows: see IndexRows.add."""
-    rows = IndexRows()
-    rows.add(block, height, spent)
-    return rows
 
 
 def _places(numbers: Sequence[int], ends: Sequence[int], slot: int) -> Iterator[tuple[int, int]]:
