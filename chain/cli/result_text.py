@@ -43,7 +43,8 @@ def verified_lines(result: Values) -> Iterator[str]:
         yield f"not verified: {count} off the best chain, or built on a refused block"
     if result["waiting"]:
         count = counted(result["waiting"], "block")
-        yield f"not verified: {count} whose parents are missing; the file must begin with block 1"
+        why = "" if result["refused"] else "; the file must have all blocks from block 1 on"
+        yield f"not verified: {count} whose parents are missing{why}"
     yield _row("height", f"{result['height']:,}")
     yield _row("tip", result["tip"])
     if is_verified(result):

@@ -136,6 +136,7 @@ def reordered(block_file, name, change):
     ("change", "line"),
     [
         (lambda frames: frames[1:], "not verified: 4 blocks whose parents are missing; "),
+        (lambda frames: [*frames, *upon_refused()], "not verified: 2 blocks whose parents are mi"),
         (lambda _: [], "verified 0 blocks of the best chain"),
         (lambda frames: [*frames, off_the_best_chain()], "not verified: 1 block off the best"),
         (lambda frames: [*frames, off_the_best_chain(fees=1)], "not verified: 1 block off the "),
@@ -152,6 +153,13 @@ def test_a_verification_fails_unless_each_block_was_verified(block_file, tempora
 def off_the_best_chain(**how) -> bytes:
     """The frame of a block beside the third of the five."""
     return frame(trunk_of(2).add(extra=b"other", **how).raw)
+
+
+def upon_refused() -> list[bytes]:
+    """A block with a wrong Merkle root, and two built on it."""
+    chain = trunk_of(5)
+    refused, *upon = [frame(block.raw) for block in chain.grow(3)]
+    return [refused[:-1] + bytes([refused[-1] ^ 1]), *upon]
 
 
 def tip_that_pays_too_much() -> bytes:
